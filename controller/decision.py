@@ -1,0 +1,248 @@
+"""What is wanted and what is remembered: the decision of a cycle with its reasons, and the Memory.
+
+Rows follow the topology; currents mA in the phases of the site; times `now_ms` time, `NEVER` if not yet.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+import numpy as np
+
+from controller.defaults import NEVER, UNKNOWN
+from controller.topology import Table, Topology
+
+
+class Because(IntEnum):
+    """Why a connector has the current it has; `because_grid` and `because_phase` say where."""
+
+    IDLE = 0  # no transaction
+    CONNECTOR = 1  # rating of the outlet
+    FUSE = 2  # limit of a grid on a phase
+    WISH = 3  # somebody outside wants no more
+    CAR = 4  # the car does not take more
+    TURN = 5  # waits for its turn: not even the minimums fit
+    WAIT_CONFIRMATION = 6  # room is promised, others are still being lowered
+    WAIT_READING = 7  # nothing is raised before it has reported itself
+    PROOF = 8  # the box is being proven to obey
+    METER_AGEING = 9  # no raise on an old reading
+    METER_LOST_SAFE = 10  # meter lost: safe current
+    METER_LOST_PANIC = 11  # meter lost: everything off
+    PANIC = 12  # far over the limit
+    OFFLINE = 13  # link down; stays booked
+    NOT_OBEYING = 14  # accepted a limit and draws more
+    REFUSED = 15  # every profile refused
+    CUT = 16  # lowered because the load rose
+    CHECK = 17  # the last check withheld a raise
+    NOT_WORTH = 18  # a change too small for a write
+    ROUND = 19  # an earlier round of raises is not closed yet
+    FULL = 20  # seems full; probed once an hour
+
+
+class Alarm(IntFlag):
+    """What is wrong with a grid or a connector."""
+
+    NONE = 0
+    METER_LOST = 1
+    METER_AGEING = 2
+    OVER_LIMIT = 4  # measured above the limit
+    UNCONTROLLED_ABOVE_LIMIT = 8  # nothing left to lower
+    PANIC = 16
+    NOT_OBEYING = 32
+    REFUSED = 64
+    OFFLINE = 128
+    READINGS_STALE = 256
+    CHECK_FAILED = 512
+    METER_ABSURD = 1024
+
+
+GRID_DECISION = np.dtype(
+    [
+        ("limit_ma", "i8", (3,)),  # effective limit
+        ("margin_ma", "i8", (3,)),
+        ("measured_ma", "i8", (3,)),  # newest believed guard reading, UNKNOWN
+        ("estimate_ma", "i8", (3,)),  # of the uncontrolled load
+        ("committed_ma", "i8", (3,)),  # sum of the commitments
+        ("targets_ma", "i8", (3,)),  # sum of the targets
+        ("lost", "i8"),  # 1: its meter is lost
+        ("alarm", "i8"),
+    ]
+)
+CONNECTOR_DECISION = np.dtype(
+    [
+        ("wish_ma", "i8"),  # what sharing wants it to have
+        ("target_ma", "i8"),  # the last limit put down
+        ("committed_ma", "i8"),  # the most it may draw
+        ("phases", "i8", (3,)),  # 1: it is booked on this phase
+        ("known", "i8"),
+        ("put", "i8"),  # 1: a new order in this cycle
+        ("order_seq", "i8"),
+        ("lease_until_ms", "i8"),  # NEVER: the order does not decay
+        ("ask", "i8"),  # 1: trigger MeterValues now
+        ("because", "i8"),
+        ("because_grid", "i8"),  # row, -1
+        ("because_phase", "i8"),  # 0..2, -1
+        ("alarm", "i8"),
+    ]
+)
+SITE_DECISION = np.dtype(
+    [
+        ("now_ms", "i8"),
+        ("next_ms", "i8"),  # the latest time at which the next cycle must run, if nothing changes before
+        ("settled", "i8"),  # 1: nothing is in flight, nothing is due
+        ("alarm", "i8"),
+    ]
+)
+
+
+class Decision(NamedTuple):
+    """The result of a cycle: `site` has one row, `grids` and `connectors` one per asset."""
+
+    site: Table
+    grids: Table
+    connectors: Table
+
+
+WINDOW = 12
+"""Change points that a sliding maximum remembers; more are merged towards the safe side."""
+
+GRID_MEMORY = np.dtype(
+    [
+        ("estimate_ma", "i8", (3,)),
+        ("started", "i8"),  # 1: the estimate exists
+        ("high_ma", "i8", (3, WINDOW)),  # sliding maximum of U_hi
+        ("high_until_ms", "i8", (3, WINDOW)),
+        ("high_count", "i8", (3,)),
+        ("peak_ma", "i8", (3, WINDOW)),  # sliding maximum of the estimate over 15 min
+        ("peak_until_ms", "i8", (3, WINDOW)),
+        ("peak_count", "i8", (3,)),
+        ("waking_since_ms", "i8", (3,)),  # a rise that a waking car may explain
+        ("asked_at_ms", "i8"),
+        ("meter_at_ms", "i8"),  # newest believed sample
+        ("measured_ma", "i8", (3,)),
+        ("lost", "i8"),
+        ("good_samples", "i8"),
+        ("over_since_ms", "i8", (3,)),  # G > 1.1 F
+        ("helpless_since_ms", "i8", (3,)),  # G - pending > 1.1 F
+        ("panic_until_ms", "i8"),
+        ("turn_at_ms", "i8"),  # last change of turns under it
+    ]
+)
+CONNECTOR_MEMORY = np.dtype(
+    [
+        # the book
+        ("committed_ma", "i8"),  # K
+        ("target_ma", "i8"),  # T
+        ("before_ma", "i8"),  # K before the newest order was put down
+        ("lowest_ma", "i8"),  # least of all orders not yet observed
+        ("order_seq", "i8"),
+        ("put_at_ms", "i8"),
+        ("answer_at_ms", "i8"),  # when the newest order was accepted, NEVER: not yet
+        ("sends", "i8"),
+        ("observed", "i8"),  # 1: the newest order has been seen to hold
+        ("observed_at_ms", "i8"),  # time of the reading that showed the last lowering
+        ("falls_due_ms", "i8"),  # an unknown connector's K falls T_G after it was observed
+        ("raise_at_ms", "i8"),
+        ("closed", "i8"),  # the last raise has been observed
+        ("own_order", "i8"),  # 1: an order of this controller has been observed since boot or firmware change
+        ("proven", "i8"),
+        ("proof_peak_ma", "i8"),  # reading on which the lowering under proof is judged
+        ("proof_failed_at_ms", "i8"),
+        ("ignored", "i8"),  # 1: declared not to obey
+        ("refused_at_ms", "i8"),
+        ("lease_until_ms", "i8"),
+        ("firmware", "i8"),
+        ("seen", "i8"),  # 1: it has reported itself since this controller started
+        # what it is held to draw, in the phases of the site
+        ("reading_ma", "i8", (3,)),
+        ("reading_at_ms", "i8"),
+        ("event_at_ms", "i8"),
+        ("low_ma", "i8", (3, WINDOW)),  # sliding minimum of lo, stored negated
+        ("low_until_ms", "i8", (3, WINDOW)),
+        ("low_count", "i8", (3,)),
+        ("high_ma", "i8", (3, WINDOW)),  # sliding maximum of hi
+        ("high_until_ms", "i8", (3, WINDOW)),
+        ("high_count", "i8", (3,)),
+        ("fall_from_ma", "i8", (3,)),  # lo before the lowering that the meter cannot show yet
+        ("fall_since_ms", "i8"),
+        ("asked_at_ms", "i8"),
+        ("ask_due_ms", "i8"),
+        # phases
+        ("phases", "i8", (3,)),  # booked
+        ("known", "i8"),
+        ("phase_evidence", "i8", (3,)),
+        ("phase_readings", "i8"),
+        # session
+        ("session", "i8"),  # counts plug-ins
+        ("plugged", "i8"),
+        ("transaction", "i8"),
+        ("since_ms", "i8"),  # plug-in
+        ("charge_mas", "i8"),  # charge taken over all phases, mA s
+        # sharing
+        ("on_since_ms", "i8"),  # NEVER: without current
+        ("off_since_ms", "i8"),
+        ("cap_ma", "i8"),  # reclaim
+        ("slack_since_ms", "i8"),
+        ("lift_wait_ms", "i8"),
+        ("lifted_at_ms", "i8"),
+        ("full", "i8"),
+        ("probe_at_ms", "i8"),
+    ]
+)
+SITE_MEMORY = np.dtype(
+    [
+        ("now_ms", "i8"),  # of the last cycle
+        ("round_open", "i8"),
+        ("round_closed_at_ms", "i8"),
+    ]
+)
+
+
+class Memory(NamedTuple):
+    """What one cycle hands to the next: `site` has one row, the others one per asset."""
+
+    site: Table
+    grids: Table
+    connectors: Table
+
+
+def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
+    """Memory of a controller that knows nothing: every connector is booked at its declared fallback.
+
+    `proven` starts with boxes that are known to obey (a warm start; never on a real box without journal).
+    """
+    memory = Memory(
+        site=np.zeros(1, SITE_MEMORY),
+        grids=np.zeros(len(topology.grids), GRID_MEMORY),
+        connectors=np.zeros(len(topology.connectors), CONNECTOR_MEMORY),
+    )
+    for table in memory:
+        for field in table.dtype.names or ():
+            if field.endswith("_ms") and "until" not in field:
+                table[field] = NEVER
+    memory.grids["panic_until_ms"] = NEVER
+    memory.grids["measured_ma"] = UNKNOWN
+    rows = memory.connectors
+    rows["committed_ma"] = topology.connectors["fallback_ma"]
+    rows["target_ma"] = topology.connectors["fallback_ma"]
+    rows["before_ma"] = topology.connectors["fallback_ma"]
+    rows["lowest_ma"] = topology.connectors["fallback_ma"]
+    rows["lease_until_ms"] = NEVER
+    rows["observed"] = 1
+    rows["closed"] = 1
+    rows["proven"] = int(proven)
+    rows["own_order"] = int(proven)
+    rows["phases"] = topology.connectors["possible"]
+    rows["cap_ma"] = topology.connectors["max_ma"]
+    rows["firmware"] = UNKNOWN
+    return memory
+
+
+def empty_decision(topology: Topology) -> Decision:
+    """Zeroed tables for `calculate` to fill."""
+    return Decision(
+        site=np.zeros(1, SITE_DECISION),
+        grids=np.zeros(len(topology.grids), GRID_DECISION),
+        connectors=np.zeros(len(topology.connectors), CONNECTOR_DECISION),
+    )

@@ -1,0 +1,77 @@
+"""Every timer and threshold of the controller, in one table.
+
+Times in ms, currents in mA, shares in per mille. Each line names its source: [C n] is section n of
+docs/control.md, [A] an assumption of the design, [S] a standard. Kernels take these as constants.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- numbers ---------------------------------------------------------------------------------------
+NEVER: Final = -1  # "has not happened", in every field that holds a time
+UNKNOWN: Final = -(2**62)  # a missing measurement; never 0
+UNLIMITED_MA: Final = 1_000_000_000
+PHASE_COUNT: Final = 3
+MAX_DEPTH: Final = 8  # grids between a connector and the connection, both included
+
+# -- margin and measurement error ---------------------------------------------------------- [C 1, 2]
+MARGIN_MIN_MA: Final = 2_000
+MARGIN_PER_MILLE: Final = 30
+POOLED_TOLERANCE_MA: Final = 500  # times the square root of the connectors drawing on the phase
+TOLERANCE_MIN_MA: Final = 700  # tol = max(0.7 A, 5 %)                                        [C 3]
+TOLERANCE_PER_MILLE: Final = 50
+WAKING_SLACK_MA: Final = 2_000  # sum (K - hi)+ that may explain a rise                      [C 4]
+ESTIMATE_STEP_MA: Final = 500  # a rise of U smaller than this is noise                      [C 4]
+ASK_FALL_MA: Final = 3_000  # U_hi that far below the estimate: ask for readings             [C 4]
+ASK_EVERY_MS: Final = 10_000
+WAKING_PATIENCE_MS: Final = 3_000
+
+# -- delays ------------------------------------------------------------------------------------ [C 1]
+CYCLE_MS: Final = 1_000
+LINK_MS: Final = 5_000  # T_L, to the answer
+DOWN_MS: Final = 5_000  # T_D, a car follows a lower limit               [S: IEC 61851-1 Annex A]
+UP_MS: Final = 30_000  # T_U, a car follows a higher limit
+SAMPLE_GRACE_MS: Final = 5_000  # on top of the sample interval                               [C 3]
+CLOCK_ERROR_MS: Final = 2_000  # of a chargepoint that ends a lease by itself                [C 5]
+
+# -- meters ------------------------------------------------------------------------------------ [C 7]
+METER_FRESH_MS: Final = 3_000  # older: nothing is raised
+METER_LOST_MS: Final = 10_000  # older: panic or safe current
+METER_RETURN_SAMPLES: Final = 3  # good readings in a row before a lost meter counts again
+METER_PEAK_MS: Final = 900_000  # an ageing meter is taken at its highest estimate of 15 min
+METER_ABSURD_FACTOR: Final = 10  # a reading above this many times the fuse is no reading
+CONSUMER_FALL_MS: Final = 5_000  # falls of a consumer meter are held this long
+
+# -- panic ------------------------------------------------------------------------------------- [C 8]
+PANIC_PER_MILLE: Final = 1_100
+PANIC_PENDING_MS: Final = 3_000
+PANIC_HOLD_MS: Final = 30_000
+
+# -- orders ------------------------------------------------------------------------------------ [C 5]
+ANSWER_MS: Final = 10_000  # no answer: outcome unknown, send again
+RESEND_MS: Final = 10_000  # first back-off, doubled each time
+RESEND_TIMES: Final = 3
+REFUSED_RETRY_MS: Final = 60_000
+WORTH_MA: Final = 1_000  # a change of target below max(1 A, 10 %) is not worth a write       [C 2]
+WORTH_PER_MILLE: Final = 100
+
+# -- proof of obedience ------------------------------------------------------------------------ [C 5]
+PROOF_OFFER_MA: Final = 10_000
+PROOF_STEP_PER_MILLE: Final = 800
+PROOF_MIN_FALL_MA: Final = 1_000
+DRAWING_MA: Final = 500  # above min_c + this a car surely draws
+
+# -- phases ------------------------------------------------------------------------------------ [C 7]
+PHASE_IN_USE_MA: Final = 4_000
+PHASE_IDLE_MA: Final = 500
+PHASE_READINGS: Final = 2
+
+# -- reclaim and turns ------------------------------------------------------------------------- [C 6]
+RECLAIM_AFTER_MS: Final = 60_000
+LIFT_WAIT_MS: Final = 300_000
+LIFT_WAIT_MAX_MS: Final = 3_600_000
+SLOT_MS: Final = 900_000
+FULL_PROBE_MS: Final = 90_000
+FULL_PROBE_EVERY_MS: Final = 3_600_000
+MIN_CURRENT_MA: Final = 6_000  # smallest AC set-point                            [S: IEC 61851-1]

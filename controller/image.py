@@ -1,0 +1,112 @@
+"""What is seen: the process image, tables of raw readings with the times at which they were observed.
+
+Adapters write their own rows; `measure` hands a frozen copy to `calculate`. Every time is `now_ms` time
+(monotonic since boot, ms), every current mA, positive from the grid towards the load. What has not been
+heard is `UNKNOWN` (values) or `NEVER` (times), never 0. Phases are the device's *own* L1 L2 L3 here;
+`calculate` turns them into phases of the site.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from controller.defaults import NEVER, UNKNOWN
+from controller.topology import Table, Topology
+
+
+class Status(IntEnum):
+    """OCPP 1.6 ChargePointStatus of a connector; NONE until the first StatusNotification."""
+
+    NONE = 0
+    AVAILABLE = 1
+    PREPARING = 2
+    CHARGING = 3
+    SUSPENDED_EV = 4
+    SUSPENDED_EVSE = 5
+    FINISHING = 6
+    RESERVED = 7
+    UNAVAILABLE = 8
+    FAULTED = 9
+
+
+class Answer(IntEnum):
+    """What is known of the newest order that was put on a link."""
+
+    NONE = 0  # not answered yet
+    ACCEPTED = 1  # by the box; proves nothing
+    REFUSED = 2  # every way of saying it was refused
+    UNKNOWN = 3  # time-out, CALLERROR or socket lost: it may or may not be in force
+
+
+CLOCK = np.dtype(
+    [
+        ("now_ms", "i8"),  # monotonic since boot
+        ("utc_ms", "i8"),  # of the calendar
+        ("utc_trusted", "i8"),
+    ]
+)
+METER_READING = np.dtype(
+    [
+        ("at_ms", "i8"),  # newest reading, whatever it says
+        ("current_ma", "i8", (3,)),  # UNKNOWN where the meter gave none (NaN, no answer on a phase)
+    ]
+)
+CONNECTOR_REPORT = np.dtype(
+    [
+        ("online", "i8"),  # its link is up and it has been accepted
+        (
+            "firmware",
+            "i8",
+        ),  # a number that changes with model, firmware or a reboot that may have lost limits
+        ("default_ma", "i8"),  # start current in force without a transaction, verified; UNKNOWN before that
+        ("status", "i8"),
+        ("status_at_ms", "i8"),
+        ("transaction", "i8"),  # number of the running transaction, 0: none
+        ("transaction_at_ms", "i8"),  # when that began or ended
+        ("reading_at_ms", "i8"),  # newest meter values
+        ("current_ma", "i8", (3,)),
+        ("answered_seq", "i8"),  # newest order that was answered
+        ("answer", "i8"),
+        ("answered_at_ms", "i8"),
+        ("weight_percent", "i8"),  # of the session's card; 100 normal
+        ("wish_ma", "i8"),  # most that anybody outside wants it to have
+    ]
+)
+
+
+class Image(NamedTuple):
+    """One frozen look at the world: `clock` has one row, the others one row per asset of the topology."""
+
+    clock: Table
+    meters: Table
+    connectors: Table
+
+
+def blank_image(topology: Topology) -> Image:
+    """The image before anything has been heard."""
+    image = Image(
+        clock=np.zeros(1, CLOCK),
+        meters=np.zeros(len(topology.meters), METER_READING),
+        connectors=np.zeros(len(topology.connectors), CONNECTOR_REPORT),
+    )
+    image.meters["at_ms"] = NEVER
+    image.meters["current_ma"] = UNKNOWN
+    connectors = image.connectors
+    connectors["default_ma"] = UNKNOWN
+    for field in ("status_at_ms", "transaction_at_ms", "reading_at_ms", "answered_at_ms"):
+        connectors[field] = NEVER
+    connectors["current_ma"] = UNKNOWN
+    connectors["weight_percent"] = 100
+    connectors["wish_ma"] = topology.connectors["max_ma"]
+    return image
+
+
+def frozen(image: Image) -> Image:
+    """A copy that nobody writes to."""
+    copies = [table.copy() for table in image]
+    for table in copies:
+        table.flags.writeable = False
+    return Image(*copies)

@@ -1,0 +1,20 @@
+"""`@kernel`: one source for the loops of `calculate`, compiled by Numba or run as plain Python.
+
+A kernel is a plain function over structured NumPy tables. It reads and writes `table[i]["field"][p]`,
+which means the same compiled and interpreted, and computes in 64-bit integers only, so that both give
+identical bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def kernel(function: F) -> F:
+    """Compile `function` with Numba (nopython, cached on disk); `.py_func` stays the interpreted source."""
+    return cast("F", numba.njit(cache=True)(function))

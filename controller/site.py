@@ -1,0 +1,344 @@
+"""What is built: the site file as frozen objects, validated as a whole.
+
+`parse` turns the TOML text of a site file into a `Site` or raises `SiteError`, whose lines each name
+file, table and key and say how to mend it. Currents in the file are amperes per phase in the order of the
+board's own L1 L2 L3; everything behind `topology` is milliamps in the phases of the site.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from controller import electrical
+from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE
+from controller.electrical import Rotation
+
+PerPhase = tuple[float, float, float]
+
+
+def _as_rotation(value: object) -> object:
+    return electrical.parse_rotation(value) if isinstance(value, str) else value
+
+
+RotationText = Annotated[Rotation, BeforeValidator(_as_rotation)]
+
+
+def _per_phase(value: object) -> object:
+    """A single number means the same on all three phases."""
+    return (value, value, value) if isinstance(value, int | float) else value
+
+
+Amps = Annotated[float, Field(ge=0, le=10_000)]
+PhaseAmps = Annotated[tuple[Amps, Amps, Amps], BeforeValidator(_per_phase)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SafeCurrent(_Table):
+    """On meter failure the charging in the meter's grid goes on with this much per phase in all."""
+
+    safe_current_a: Amps
+
+
+class Grid(_Table):
+    """A board with a fuse: a node of the tree. `main` is the grid without `fed_by`."""
+
+    id: int = Field(ge=0)
+    fed_by: str | None = None
+    rotation: RotationText = electrical.STRAIGHT
+    max_current_a: PhaseAmps
+    margin_a: Amps | None = None
+    uncontrolled_a: PhaseAmps | None = None
+    chargepoints_only: bool = False
+    worst_load_a: PhaseAmps | None = None
+
+    def margin_ma(self, limit_ma: int) -> int:
+        """The band under the limit in which nothing is raised: set by hand, or max(2 A, 3 %)."""
+        if self.margin_a is not None:
+            return electrical.milliamps(self.margin_a)
+        return max(MARGIN_MIN_MA, limit_ma * MARGIN_PER_MILLE // 1000)
+
+
+class Meter(_Table):
+    """An energy meter in the feed of a grid (guard) or of an uncontrollable part of it (consumer)."""
+
+    grid: str
+    role: Literal["guard", "consumer"]
+    on_failure: Literal["panic"] | SafeCurrent = "panic"
+    delay_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """Most that a reading is behind the truth when it is used: refresh of the meter plus poll."""
+    error_a: Amps = 0.5
+    excludes: tuple[str, ...] = ()
+    """Consumer meters only: child grids whose uncontrolled load this meter does not see."""
+    link: dict[str, Any] = Field(default_factory=dict)
+
+
+class Connector(_Table):
+    """One outlet. `rotation` says how it hangs on its board; it counts once a person has confirmed it."""
+
+    number: int = Field(ge=1, le=64)
+    max_current_a: Amps
+    min_current_a: Amps = 6.0
+    step_a: Annotated[float, Field(ge=0.1, le=63)] = 1.0
+    phases: Literal[1, 3] = 3
+    rotation: RotationText = electrical.STRAIGHT
+    rotation_confirmed_by: str = ""
+    weight_percent: Annotated[int, Field(ge=1, le=1000)] = 100
+
+    @field_validator("max_current_a")
+    @classmethod
+    def _charges_at_all(cls, value: float) -> float:
+        if value < MARGIN_MIN_MA / 1000:
+            raise ValueError(f"{value:g} A cannot charge a car; give the rating of the outlet")
+        return value
+
+
+class Chargepoint(_Table):
+    """A charging station behind one OCPP identity."""
+
+    identity: str = Field(min_length=1, max_length=48)
+    fed_by: str
+    fallback_a: Amps = 0.0
+    """Current per connector that it falls back to, and starts new sessions with, when nobody commands it."""
+    lease_s: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """Orders decay to `fallback_a` after this long; 0: the box keeps its last limit for ever."""
+    sample_interval_s: Annotated[int, Field(ge=1, le=900)] = 10
+    connector: tuple[Connector, ...] = Field(min_length=1)
+    link: dict[str, Any] = Field(default_factory=dict)
+
+
+class Site(_Table):
+    """Everything behind one grid connection, as drawn. Order of the tables is the order of all indices."""
+
+    name: str = Field(min_length=1)
+    timezone: str
+    grid: dict[str, Grid] = Field(min_length=1)
+    meter: dict[str, Meter] = Field(default_factory=dict)
+    chargepoint: dict[str, Chargepoint] = Field(default_factory=dict)
+    accept_unsafe_fallback: str = ""
+    """`"reason, name"`: somebody answers for a site that is not safe when the controller dies."""
+    box: dict[str, Any] = Field(default_factory=dict)
+    """Addresses and paths of the box itself; typed where the box is composed."""
+
+    def main(self) -> str:
+        """Name of the grid that is the connection."""
+        return next(name for name, grid in self.grid.items() if grid.fed_by is None)
+
+    def path(self, grid: str) -> tuple[str, ...]:
+        """Names of the grids from `grid` up to the connection, both included."""
+        names = [grid]
+        while (feeder := self.grid[names[-1]].fed_by) is not None:
+            names.append(feeder)
+        return tuple(names)
+
+    def rotation(self, grid: str) -> Rotation:
+        """Phases of the site that supply L1, L2, L3 of this board."""
+        turned = electrical.STRAIGHT
+        for name in reversed(self.path(grid)):
+            turned = electrical.through(turned, self.grid[name].rotation)
+        return turned
+
+    def connectors(self) -> Iterator[tuple[str, Chargepoint, Connector]]:
+        """Every connector with the name and table of its chargepoint, in the order of all tables."""
+        for name, chargepoint in self.chargepoint.items():
+            for connector in chargepoint.connector:
+                yield name, chargepoint, connector
+
+
+class SiteError(ValueError):
+    """A site file that cannot be used; `lines` has one sentence per fault."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def parse(text: str, source: str) -> Site:
+    """Read a site file. `source` is the name that errors call it by. Raises SiteError."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SiteError([f"{source}: this is not TOML: {error}"]) from None
+    return build(tables, source)
+
+
+def build(tables: dict[str, Any], source: str) -> Site:
+    """A Site from already parsed tables. Raises SiteError."""
+    try:
+        site = Site.model_validate(tables)
+    except ValidationError as error:
+        raise SiteError([_sentence(source, fault) for fault in error.errors()]) from None
+    lines = [f"{source}: {line}" for line in _faults(site)]
+    if lines:
+        raise SiteError(lines)
+    return site
+
+
+def _sentence(source: str, fault: Any) -> str:
+    """One pydantic error in the words of somebody who edits the file."""
+    where = [str(part) for part in fault["loc"] if part not in ("SafeCurrent", "literal['panic']")]
+    key = where[-1] if where else "the file"
+    table = ".".join(where[:-1])
+    place = f"{source}: [{table}] {key}" if table else f"{source}: {key}"
+    if fault["type"] == "extra_forbidden":
+        close = get_close_matches(key, _known_keys(where), n=1)
+        hint = f'did you mean "{close[0]}"?' if close else "remove it or check its spelling."
+        return f"{place}: there is no such key; {hint}"
+    if fault["type"] == "missing":
+        return f"{place}: is missing; add it."
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]} (it is {fault['input']!r})."
+
+
+def _known_keys(where: list[str]) -> list[str]:
+    model: type[BaseModel] = Site
+    for part in where[:-1]:
+        field = model.model_fields.get(part)
+        nested = _models_in(field.annotation) if field else []
+        model = nested[0] if nested else model
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _faults(site: Site) -> Iterator[str]:
+    """What no single table can know: the tree, references, numbers used twice, the dead controller."""
+    yield from _tree_faults(site)
+    if list(_tree_faults(site)):
+        return
+    yield from _reference_faults(site)
+    yield from _load_faults(site)
+    if not list(_reference_faults(site)):
+        yield from fallback_faults(site)
+
+
+def _tree_faults(site: Site) -> Iterator[str]:
+    roots = [name for name, grid in site.grid.items() if grid.fed_by is None]
+    if len(roots) != 1:
+        found = ", ".join(roots) or "none"
+        yield f"[grid] exactly one grid is the connection and has no fed_by; found: {found}."
+    for name, grid in site.grid.items():
+        if grid.fed_by is not None and grid.fed_by not in site.grid:
+            yield f'[grid.{name}] fed_by: there is no grid "{grid.fed_by}"{_meant(grid.fed_by, site.grid)}'
+            continue
+        seen = [name]
+        while (feeder := site.grid[seen[-1]].fed_by) in site.grid and feeder is not None:
+            if feeder in seen:
+                loop = " -> ".join([*seen[seen.index(feeder) :], feeder])
+                yield f"[grid.{name}] fed_by: the grids feed each other in a loop ({loop}); break it."
+                break
+            seen.append(feeder)
+
+
+def _meant(name: str, known: Any) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f'; did you mean "{close[0]}"?' if close else "; add it or mend the name."
+
+
+def _reference_faults(site: Site) -> Iterator[str]:
+    for name, meter in site.meter.items():
+        if meter.grid not in site.grid:
+            yield f'[meter.{name}] grid: there is no grid "{meter.grid}"{_meant(meter.grid, site.grid)}'
+        for child in meter.excludes:
+            if child not in site.grid or site.grid[child].fed_by != meter.grid:
+                yield f'[meter.{name}] excludes: "{child}" is not a grid fed by "{meter.grid}".'
+    for name, chargepoint in site.chargepoint.items():
+        if chargepoint.fed_by not in site.grid:
+            hint = _meant(chargepoint.fed_by, site.grid)
+            yield f'[chargepoint.{name}] fed_by: there is no grid "{chargepoint.fed_by}"{hint}'
+        yield from _connector_faults(name, chargepoint)
+    yield from _twice("grid", "id", {name: grid.id for name, grid in site.grid.items()})
+    yield from _twice("chargepoint", "identity", {n: c.identity for n, c in site.chargepoint.items()})
+    guards: dict[str, str] = {}
+    for name, meter in site.meter.items():
+        if meter.role == "guard" and guards.setdefault(meter.grid, name) != name:
+            yield f'[meter.{name}] role: grid "{meter.grid}" already has the guard "{guards[meter.grid]}".'
+
+
+def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:
+    numbers = [connector.number for connector in chargepoint.connector]
+    if len(set(numbers)) != len(numbers):
+        yield f"[chargepoint.{name}] connector: a connector number occurs twice; number them 1, 2, 3."
+    for connector in chargepoint.connector:
+        if connector.min_current_a > connector.max_current_a:
+            yield (
+                f"[chargepoint.{name}] connector {connector.number}: min_current_a"
+                f" {connector.min_current_a:g} is above max_current_a {connector.max_current_a:g};"
+                " lower the one or raise the other."
+            )
+        if chargepoint.fallback_a > connector.max_current_a:
+            yield f"[chargepoint.{name}] fallback_a: is above max_current_a of connector {connector.number}."
+
+
+def _twice(table: str, key: str, values: dict[str, Any]) -> Iterator[str]:
+    first: dict[Any, str] = {}
+    for name, value in values.items():
+        if first.setdefault(value, name) != name:
+            other = f"[{table}.{first[value]}]"
+            yield f"[{table}.{name}] {key}: {value!r} is also that of {other}; give it its own."
+
+
+def _load_faults(site: Site) -> Iterator[str]:
+    metered = {meter.grid for meter in site.meter.values() if meter.grid in site.grid}
+    for name, grid in site.grid.items():
+        declared = grid.uncontrolled_a is not None or grid.chargepoints_only
+        if name not in metered and not declared:
+            yield (
+                f"[grid.{name}] has no meter: add uncontrolled_a (the most its other loads take, per phase)"
+                " or chargepoints_only = true."
+            )
+        if grid.chargepoints_only and grid.uncontrolled_a is not None:
+            yield f"[grid.{name}] chargepoints_only and uncontrolled_a contradict each other; keep one."
+
+
+def fallback_faults(site: Site) -> Iterator[str]:
+    """Rule 5: worst building load plus what every box does alone must fit every fuse.
+
+    A box without a lease keeps its last limit for ever, so what it does alone is its rating.
+    """
+    if site.accept_unsafe_fallback:
+        return
+    for name, grid in site.grid.items():
+        for phase in range(3):
+            limit = grid.max_current_a[phase]
+            worst = _worst_load_a(site, name, phase)
+            alone = sum(_alone_a(site, name, phase))
+            if worst + alone > limit + 1e-9:
+                yield (
+                    f"[grid.{name}] if the controller dies now, {electrical.PHASES[phase]} may reach"
+                    f" {worst + alone:g} A on a {limit:g} A fuse (worst load {worst:g} A, chargepoints alone"
+                    f" {alone:g} A): lower fallback_a and set lease_s, or declare"
+                    ' accept_unsafe_fallback = "reason, name".'
+                )
+                break
+
+
+def _worst_load_a(site: Site, grid: str, phase: int) -> float:
+    """Worst uncontrolled load on a phase of this board, its children included unless given for the whole."""
+    own = site.grid[grid].worst_load_a or site.grid[grid].uncontrolled_a
+    if own is not None:
+        return own[phase]
+    children = [name for name, child in site.grid.items() if child.fed_by == grid]
+    return sum(_worst_load_a(site, name, site.grid[name].rotation.index(phase)) for name in children)
+
+
+def _alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
+    for name, chargepoint, connector in site.connectors():
+        if grid not in site.path(site.chargepoint[name].fed_by):
+            continue
+        confirmed = connector.phases == 1 and connector.rotation_confirmed_by
+        turned = electrical.through(site.rotation(chargepoint.fed_by), connector.rotation)
+        if confirmed and turned[0] != site.rotation(grid)[phase]:
+            continue
+        yield chargepoint.fallback_a if chargepoint.lease_s else connector.max_current_a

@@ -1,0 +1,148 @@
+"""The Site compiled once to index tables: who hangs under what, on which phases, behind which fuse.
+
+Row `i` of every table of the image, the memory and the decision belongs to row `i` here: grids, meters and
+connectors in the order of the site file. Currents are mA in the phases of the *site*.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller import electrical
+from controller.defaults import MAX_DEPTH
+from controller.site import SafeCurrent, Site
+
+Table = NDArray[Any]
+
+GUARD, CONSUMER, NO_METER = 0, 1, 2
+PANIC = -1  # safe_ma of a meter whose failure shuts its grid down
+
+GRID = np.dtype(
+    [
+        ("parent", "i8"),  # row of the feeding grid, -1: the connection
+        ("kind", "i8"),  # GUARD, CONSUMER or NO_METER
+        ("guard", "i8"),  # row of the guard meter, -1
+        ("limit_ma", "i8", (3,)),  # fuse
+        ("margin_ma", "i8", (3,)),
+        ("uncontrolled_ma", "i8", (3,)),  # declared, where nobody measures
+        ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
+        ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
+    ]
+)
+METER = np.dtype(
+    [
+        ("grid", "i8"),
+        ("role", "i8"),  # GUARD or CONSUMER
+        ("phase", "i8", (3,)),  # site phase of the meter's own L1 L2 L3
+        ("delay_ms", "i8"),  # T_G less the wait for the cycle
+        ("error_ma", "i8"),
+        ("safe_ma", "i8"),  # safe current per phase, or PANIC
+    ]
+)
+CONNECTOR = np.dtype(
+    [
+        ("chargepoint", "i8"),
+        ("depth", "i8"),  # number of grids above
+        ("path", "i8", (MAX_DEPTH,)),  # their rows, own board first, the connection last
+        ("phase", "i8", (3,)),  # site phase of the connector's own L1 L2 L3
+        ("possible", "i8", (3,)),  # 1: it could load this site phase
+        ("confirmed", "i8"),  # a person has confirmed the rotation
+        ("max_ma", "i8"),
+        ("min_ma", "i8"),
+        ("step_ma", "i8"),
+        ("weight", "i8"),  # percent
+        ("fallback_ma", "i8"),
+        ("lease_ms", "i8"),
+        ("sample_ms", "i8"),
+    ]
+)
+
+
+class Topology(NamedTuple):
+    """Tables of a site; `leaves_first` orders the grids so that children come before their feeder."""
+
+    grids: Table
+    meters: Table
+    connectors: Table
+    leaves_first: Table
+    grid_names: tuple[str, ...]
+    meter_names: tuple[str, ...]
+    connector_names: tuple[str, ...]
+    """`chargepoint/number`, the stable key of a connector."""
+
+
+def compile_site(site: Site) -> Topology:
+    """Compile a validated site. Raises ValueError when the tree is deeper than MAX_DEPTH."""
+    names = tuple(site.grid)
+    deepest = max(names, key=lambda name: len(site.path(name)))
+    if len(site.path(deepest)) > MAX_DEPTH:
+        raise ValueError(f"[grid.{deepest}] is more than {MAX_DEPTH} levels deep; flatten the tree")
+    order = sorted(range(len(names)), key=lambda g: -len(site.path(names[g])))
+    return Topology(
+        grids=_grids(site, names),
+        meters=_meters(site, names),
+        connectors=_connectors(site, names),
+        leaves_first=np.array(order, dtype="i8"),
+        grid_names=names,
+        meter_names=tuple(site.meter),
+        connector_names=tuple(f"{name}/{connector.number}" for name, _, connector in site.connectors()),
+    )
+
+
+def _grids(site: Site, names: tuple[str, ...]) -> Table:
+    table = np.zeros(len(names), GRID)
+    meters = list(site.meter.values())
+    for row, (name, grid) in zip(table, site.grid.items(), strict=True):
+        row["parent"] = names.index(grid.fed_by) if grid.fed_by else -1
+        roles = {meter.role: m for m, meter in enumerate(meters) if meter.grid == name}
+        row["guard"] = roles.get("guard", -1)
+        row["kind"] = GUARD if "guard" in roles else CONSUMER if "consumer" in roles else NO_METER
+        row["excluded"] = any(name in meter.excludes for meter in meters)
+        rotation = site.rotation(name)
+        for own, phase in enumerate(rotation):
+            limit_ma = electrical.milliamps(grid.max_current_a[own])
+            row["limit_ma"][phase] = limit_ma
+            row["margin_ma"][phase] = grid.margin_ma(limit_ma)
+            row["uncontrolled_ma"][phase] = electrical.milliamps((grid.uncontrolled_a or (0, 0, 0))[own])
+            row["worst_load_ma"][phase] = electrical.milliamps((grid.worst_load_a or grid.max_current_a)[own])
+    return table
+
+
+def _meters(site: Site, names: tuple[str, ...]) -> Table:
+    table = np.zeros(len(site.meter), METER)
+    for row, meter in zip(table, site.meter.values(), strict=True):
+        row["grid"] = names.index(meter.grid)
+        row["role"] = GUARD if meter.role == "guard" else CONSUMER
+        row["phase"] = site.rotation(meter.grid)
+        row["delay_ms"] = round(meter.delay_s * 1000)
+        row["error_ma"] = electrical.milliamps(meter.error_a)
+        safe = meter.on_failure
+        row["safe_ma"] = electrical.milliamps(safe.safe_current_a) if isinstance(safe, SafeCurrent) else PANIC
+    return table
+
+
+def _connectors(site: Site, names: tuple[str, ...]) -> Table:
+    everything = list(site.connectors())
+    chargepoints = list(site.chargepoint)
+    table = np.zeros(len(everything), CONNECTOR)
+    for row, (name, chargepoint, connector) in zip(table, everything, strict=True):
+        path = [names.index(grid) for grid in site.path(chargepoint.fed_by)]
+        row["chargepoint"] = chargepoints.index(name)
+        row["depth"] = len(path)
+        row["path"][: len(path)] = path
+        turned = electrical.through(site.rotation(chargepoint.fed_by), connector.rotation)
+        row["phase"] = turned
+        row["confirmed"] = bool(connector.rotation_confirmed_by)
+        only_one = connector.phases == 1 and row["confirmed"]
+        row["possible"] = [int(not only_one or phase == turned[0]) for phase in range(3)]
+        row["max_ma"] = electrical.milliamps(connector.max_current_a)
+        row["min_ma"] = electrical.milliamps(connector.min_current_a)
+        row["step_ma"] = electrical.milliamps(connector.step_a)
+        row["weight"] = connector.weight_percent
+        row["fallback_ma"] = electrical.milliamps(chargepoint.fallback_a)
+        row["lease_ms"] = chargepoint.lease_s * 1000
+        row["sample_ms"] = chargepoint.sample_interval_s * 1000
+    return table

@@ -1,0 +1,1 @@
+"""EdgeManager: the web interface, a client of the HTTP contract."""

@@ -1,0 +1,1 @@
+"""Everything outside the process: buses, sockets, disk and the wall clock."""

@@ -1,0 +1,1 @@
+"""Stories with an expected ending: scenarios, regression, sizing, emulation."""

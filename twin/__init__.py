@@ -1,0 +1,1 @@
+"""The digital twin: a true site, advanced in simulated time, seen through simulated instruments."""
