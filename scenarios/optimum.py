@@ -63,7 +63,7 @@ def most_energy(topology: Topology, stays: Sequence[Stay], room_a: Floats, step_
         -columns.wh_per_a,
         A_ub=matrix,
         b_ub=most,
-        bounds=np.column_stack([np.zeros_like(columns.most_a), columns.most_a]),
+        bounds=[(0.0, float(most)) for most in columns.most_a],
         method="highs",
     )
     if solution.x is None:
