@@ -174,21 +174,25 @@ def build(tables: dict[str, Any], source: str) -> Site:
     try:
         site = Site.model_validate(tables)
     except ValidationError as error:
-        raise SiteError([_sentence(source, fault) for fault in error.errors()]) from None
+        raise SiteError([sentence(source, fault) for fault in error.errors()]) from None
     lines = [f"{source}: {line}" for line in _faults(site)]
     if lines:
         raise SiteError(lines)
     return site
 
 
-def _sentence(source: str, fault: Any) -> str:
-    """One pydantic error in the words of somebody who edits the file."""
-    where = [str(part) for part in fault["loc"] if part not in ("SafeCurrent", "literal['panic']")]
+def sentence(source: str, fault: Any, model: type[BaseModel] = Site, under: tuple[str, ...] = ()) -> str:
+    """One pydantic error in the words of somebody who edits the file.
+
+    `model` is what was validated, `under` the names of the tables above it.
+    """
+    inside = [str(part) for part in fault["loc"] if part not in ("SafeCurrent", "literal['panic']")]
+    where = [*under, *inside]
     key = where[-1] if where else "the file"
     table = ".".join(where[:-1])
     place = f"{source}: [{table}] {key}" if table else f"{source}: {key}"
     if fault["type"] == "extra_forbidden":
-        close = get_close_matches(key, _known_keys(where), n=1)
+        close = get_close_matches(key, _known_keys(model, inside), n=1)
         hint = f'did you mean "{close[0]}"?' if close else "remove it or check its spelling."
         return f"{place}: there is no such key; {hint}"
     if fault["type"] == "missing":
@@ -197,8 +201,7 @@ def _sentence(source: str, fault: Any) -> str:
     return f"{place}: {message[0].lower()}{message[1:]} (it is {fault['input']!r})."
 
 
-def _known_keys(where: list[str]) -> list[str]:
-    model: type[BaseModel] = Site
+def _known_keys(model: type[BaseModel], where: list[str]) -> list[str]:
     for part in where[:-1]:
         field = model.model_fields.get(part)
         nested = _models_in(field.annotation) if field else []
