@@ -1,0 +1,363 @@
+"""The true site and the owner of its time.
+
+`advance` takes everything from now to a later instant: SimPy carries what is discrete (plug-ins, departures,
+messages in flight, faults), one kernel carries the cars, one the currents and one the fuses. Between two
+events everything is a closed form, so the outcome does not depend on how often anybody looks.
+
+Time is `now_ms`, 0 at the start. Rows of `outlets`, `boards` and `gauges` are those of the connectors, grids
+and meters of the topology. The true site (`built`) may be wired otherwise than its drawing (`topology`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import simpy
+
+from controller.defaults import DOWN_MS, NEVER
+from controller.electrical import Rotation
+from controller.image import Status
+from controller.site import Site
+from controller.topology import Topology, compile_site
+from twin import electrics, vehicles
+from twin.conditions import Conditions
+from twin.events import (
+    CardPresented,
+    Event,
+    FuseTripped,
+    LinkChanged,
+    Plugged,
+    StatusChanged,
+    TransactionEnded,
+    TransactionStarted,
+    Unplugged,
+)
+from twin.sessions import Session
+from twin.sources import Load
+from twin.streams import stream
+
+GAUGE = np.dtype([("silent", "i8"), ("frozen", "i8"), ("nan", "i8")])
+
+
+@dataclass(slots=True)
+class Stay:
+    """What became of a session so far; `delivered_wh` is final once `over`."""
+
+    session: Session
+    delivered_wh: float = 0.0
+    began_wh: float = 0.0
+    came: bool = False
+    over: bool = False
+
+
+class World:
+    """A site with its cars, boxes, meters and fuses."""
+
+    def __init__(
+        self,
+        site: Site,
+        topology: Topology,
+        conditions: Conditions,
+        sessions: Sequence[Session],
+        seed: int,
+        start_utc: datetime,
+        loads: Iterable[Load] = (),
+        end_ms: int = 400 * 86_400_000,
+    ) -> None:
+        self.site = site
+        self.topology = topology
+        self.conditions = conditions
+        as_built = conditions.as_built(site)
+        self.built = compile_site(as_built)
+        self._rotations = [as_built.rotation(grid) for grid in site.grid]
+        self._outlet_phases = [outlet.phases for _, _, outlet in site.connectors()]
+        self.seed = seed
+        self.start_utc = start_utc.astimezone(UTC)
+        self.now_ms = 0
+        self.outlets = self._outlets()
+        self.boards = electrics.boards(len(topology.grids))
+        self.gauges = np.zeros(len(topology.meters), GAUGE)
+        self.stays = [Stay(session) for session in sorted(sessions, key=_arrival)]
+        self.listener: Callable[[Event], None] | None = None
+        """Hears every event at its instant; without one they wait for `take_events`."""
+        self.watch: Callable[[int], None] | None = None
+        """Called before every step of the physics with its length in ms: nothing changes in kind within."""
+        self._events: list[Event] = []
+        self._env = simpy.Environment()
+        self._transactions = 0
+        self._touched = True
+        self._soon_ms = self._news_ms = vehicles.FAR_MS
+        self._chargepoints = list(site.chargepoint)
+        for load in loads:
+            self._env.process(self._follow(load, end_ms))
+        for fault in conditions.faults:
+            for begin_ms, until_ms in fault.spans_ms(end_ms):
+                self.at(begin_ms, partial(fault.switch, self, on=True))
+                if until_ms is not None:
+                    self.at(until_ms, partial(fault.switch, self, on=False))
+        self._env.process(self._arrivals())
+        self._settle()
+
+    def _outlets(self) -> Any:
+        rows = self.topology.connectors
+        table = np.zeros(len(rows), vehicles.OUTLET)
+        table["status"] = Status.AVAILABLE
+        table["powered"] = 1
+        table["session"] = -1
+        for field in ("decays_at_ms", "react_at_ms", "transaction_at_ms"):
+            table[field] = NEVER
+        table["car_phases"], table["car_max_ma"], table["taper_wh"] = 1, 1.0, 1.0
+        for field in ("pilot_ma", "claimed_ma", "left_ma", "decay_to_ma"):
+            table[field] = rows["fallback_ma"]
+        return table
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def at(self, at_ms: int, action: Callable[[], None]) -> None:
+        """Do something at a later instant: a message arrives, a fault begins."""
+        due = self._env.timeout(max(0, at_ms - int(self._env.now)))
+        due.callbacks.append(lambda _: action())
+
+    def next_event_ms(self) -> int:
+        """When something discrete happens next: a car, a message, a fault, a change of status."""
+        self._settle()
+        return min(self._peek(), self._soon_ms)
+
+    def next_news_ms(self) -> int:
+        """The same, or earlier when some car's draw will have drifted enough to matter by then."""
+        self._settle()
+        return min(self._peek(), self._news_ms)
+
+    def advance(self, until_ms: int) -> None:
+        """Take the world to `until_ms`, every event at its own instant, those of `until_ms` included."""
+        while True:
+            stop_ms = min(until_ms, self.next_event_ms())
+            if stop_ms > self.now_ms:
+                self._flow_until(stop_ms)
+            while self._peek() <= stop_ms:
+                self._env.step()
+            self._settle()
+            if stop_ms >= until_ms and self.next_event_ms() > until_ms:
+                return
+
+    def touch(self) -> None:
+        """Something that currents depend on was changed by hand."""
+        self._touched = True
+
+    def _peek(self) -> int:
+        due = self._env.peek()
+        return vehicles.FAR_MS if due == float("inf") else int(due)
+
+    def _flow_until(self, until_ms: int) -> None:
+        span_ms = until_ms - self.now_ms
+        if self.watch:
+            self.watch(span_ms)
+        opened = electrics.warm(self.boards, self.built.grids, span_ms / 1000.0)
+        from_ms, self.now_ms = self.now_ms, until_ms
+        self._look(from_ms)
+        if opened:
+            self._darken()
+
+    def _settle(self) -> None:
+        """Let cars and currents take note of what was set by hand at this instant."""
+        while self._touched:
+            self._look(self.now_ms)
+
+    def _look(self, from_ms: int) -> None:
+        self._touched = False
+        self._soon_ms, self._news_ms, changed = vehicles.step(self.outlets, from_ms, self.now_ms)
+        built = self.built
+        electrics.flow(self.boards, built.grids, built.leaves_first, self.outlets, built.connectors)
+        if changed:
+            for row in np.flatnonzero(self.outlets["status_changed"]):
+                outlet = self.outlets[row]
+                outlet["status_changed"] = 0
+                self._tell(
+                    StatusChanged(int(outlet["status_at_ms"]), int(row), Status(int(outlet["status"])))
+                )
+
+    def _darken(self) -> None:
+        """Fuses have opened: what hangs under them loses power, and the links of the boxes with it."""
+        for g, board in enumerate(self.boards):
+            if board["tripped"] and board["tripped_at_ms"] == NEVER:
+                board["tripped_at_ms"] = self.now_ms
+                self._tell(FuseTripped(self.now_ms, self.topology.grid_names[g]))
+        for row, built in enumerate(self.built.connectors):
+            above = built["path"][: built["depth"]]
+            if self.outlets[row]["powered"] and self.boards["tripped"][above].any():
+                self.outlets[row]["powered"] = 0
+                name = self._chargepoints[int(built["chargepoint"])]
+                if not self.outlets[row]["offline"]:
+                    self.set_offline(name, offline=True)
+        self._touched = True
+
+    # -- who comes and goes ------------------------------------------------------------------------
+
+    def _arrivals(self) -> Generator[simpy.Event, None, None]:
+        for number, stay in enumerate(self.stays):
+            wait_ms = stay.session.plug_in_ms - int(self._env.now)
+            if wait_ms > 0:
+                yield self._env.timeout(wait_ms)
+            self._plug_in(number, stay)
+
+    def _plug_in(self, number: int, stay: Stay) -> None:
+        session, car = stay.session, stay.session.car
+        c = session.connector
+        outlet = self.outlets[c]
+        if outlet["plugged"] or session.plug_out_ms <= self.now_ms:
+            return
+        stay.came = True
+        stay.began_wh = float(outlet["energy_wh"])
+        outlet["plugged"], outlet["session"], outlet["finished"] = 1, number, 0
+        outlet["car_phases"] = min(car.phases, self._outlet_phases[c])
+        outlet["car_max_ma"] = float(min(car.max_ma, int(self.topology.connectors[c]["max_ma"])))
+        outlet["car_min_ma"] = float(car.min_ma)
+        outlet["down_ms"], outlet["up_ms"] = car.down_ms, car.up_ms
+        outlet["ramp_ma_s"] = car.ramp_ma_s
+        outlet["need_wh"], outlet["taper_wh"] = session.energy_wh, car.taper_wh
+        outlet["paused"] = 0
+        self._touched = True
+        self._tell(Plugged(self.now_ms, c))
+        self.at(self.now_ms + session.card_after_ms, lambda: self._present(number))
+        self.at(session.plug_out_ms, lambda: self._unplug(number))
+        if self.conditions.pauses:
+            self._env.process(self._pauses(number))
+
+    def _present(self, number: int) -> None:
+        session = self.stays[number].session
+        outlet = self.outlets[session.connector]
+        if outlet["session"] == number and not outlet["transaction"]:
+            self._tell(CardPresented(self.now_ms, session.connector, session.card))
+
+    def _unplug(self, number: int) -> None:
+        stay = self.stays[number]
+        c = stay.session.connector
+        self.stop_transaction(c, "EVDisconnected")
+        outlet = self.outlets[c]
+        stay.delivered_wh = float(outlet["energy_wh"]) - stay.began_wh
+        stay.over = True
+        outlet["plugged"], outlet["session"], outlet["finished"], outlet["paused"] = 0, -1, 0, 0
+        self._touched = True
+        self._tell(Unplugged(self.now_ms, c))
+        self._settle()
+
+    def _pauses(self, number: int) -> Generator[simpy.Event, None, None]:
+        pauses = self.conditions.pauses
+        session = self.stays[number].session
+        chance = stream(self.seed, "pauses", session.key)
+        if pauses is None or chance.random() >= pauses.share:
+            return
+        yield self._env.timeout(round(float(chance.random()) * pauses.every_s * 1000))
+        outlet = self.outlets[session.connector]
+        while outlet["session"] == number:
+            outlet["paused"], outlet["quiet"] = 1, int(not pauses.reported)
+            self._touched = True
+            yield self._env.timeout(round(pauses.for_s * 1000))
+            if outlet["session"] == number:
+                outlet["paused"] = 0
+                self._touched = True
+            yield self._env.timeout(round(pauses.every_s * 1000))
+
+    def _follow(self, load: Load, end_ms: int) -> Generator[simpy.Event, None, None]:
+        board = self.topology.grid_names.index(load.grid)
+        phases = self.board_phases(board)
+        standing = [0, 0, 0]
+        for at_ms, currents_ma in load.changes(self.start_utc, end_ms):
+            if at_ms > self._env.now:
+                yield self._env.timeout(at_ms - int(self._env.now))
+            for own in range(3):
+                self.boards[board]["own_ma"][phases[own]] += currents_ma[own] - standing[own]
+            standing = list(currents_ma)
+            self._touched = True
+
+    # -- what links do to the boxes ----------------------------------------------------------------
+
+    def set_pilot(self, connector: int, limit_ma: int, decays_at_ms: int = NEVER, to_ma: int = 0) -> None:
+        """What the box now holds: `limit_ma` until `decays_at_ms`, then `to_ma`."""
+        outlet = self.outlets[connector]
+        before = max(int(outlet["claimed_ma"]), self._being_left_ma(connector))
+        outlet["left_ma"], outlet["left_until_ms"] = before, self.now_ms + DOWN_MS
+        outlet["claimed_ma"] = limit_ma
+        if not outlet["deaf"] or limit_ma > outlet["pilot_ma"]:
+            outlet["pilot_ma"] = min(limit_ma, int(self.topology.connectors[connector]["max_ma"]))
+        outlet["decays_at_ms"] = NEVER if outlet["deaf"] else decays_at_ms
+        outlet["decay_to_ma"] = to_ma
+        self._touched = True
+
+    def _being_left_ma(self, connector: int) -> int:
+        outlet = self.outlets[connector]
+        return int(outlet["left_ma"]) if outlet["left_until_ms"] > self.now_ms else 0
+
+    def start_transaction(self, connector: int) -> int:
+        """Close the contactor at the start current; returns the number of the transaction."""
+        outlet = self.outlets[connector]
+        if not outlet["plugged"]:
+            raise ValueError(f"{self.topology.connector_names[connector]} has no car to start with")
+        if outlet["transaction"]:
+            return int(outlet["transaction"])
+        self._transactions += 1
+        outlet["transaction"], outlet["transaction_at_ms"] = self._transactions, self.now_ms
+        outlet["finished"] = 0
+        self._start_current(connector)
+        self._tell(TransactionStarted(self.now_ms, connector, self._transactions, float(outlet["energy_wh"])))
+        self._settle()
+        return self._transactions
+
+    def stop_transaction(self, connector: int, reason: str) -> None:
+        """Open the contactor; nothing happens when no transaction runs."""
+        outlet = self.outlets[connector]
+        if not outlet["transaction"]:
+            return
+        ended, outlet["transaction"] = int(outlet["transaction"]), 0
+        outlet["transaction_at_ms"], outlet["finished"] = self.now_ms, 1
+        self._start_current(connector)
+        self._tell(TransactionEnded(self.now_ms, connector, ended, float(outlet["energy_wh"]), reason))
+        self._settle()
+
+    def refuse_card(self, connector: int) -> None:
+        """The card is not accepted: the car stays plugged in without a transaction."""
+        self.outlets[connector]["finished"] = 0
+
+    def _start_current(self, connector: int) -> None:
+        outlet = self.outlets[connector]
+        for field in ("pilot_ma", "claimed_ma", "left_ma"):
+            outlet[field] = self.topology.connectors[connector]["fallback_ma"]
+        outlet["decays_at_ms"], outlet["left_until_ms"] = NEVER, 0
+        self._touched = True
+
+    def set_offline(self, chargepoint: str, *, offline: bool) -> None:
+        """Cut or mend the link of a chargepoint; the box goes on by itself."""
+        for row in self.rows_of(chargepoint):
+            self.outlets[row]["offline"] = int(offline or not self.outlets[row]["powered"])
+        self._tell(LinkChanged(self.now_ms, chargepoint, not offline))
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, in the order of time."""
+        events, self._events = self._events, []
+        return sorted(events, key=lambda event: event.at_ms)
+
+    def rows_of(self, chargepoint: str) -> list[int]:
+        """Rows of the connectors of a chargepoint."""
+        number = self._chargepoints.index(chargepoint)
+        return [int(row) for row in np.flatnonzero(self.topology.connectors["chargepoint"] == number)]
+
+    def board_phases(self, grid: int) -> Rotation:
+        """Phases of the site that really supply L1, L2, L3 of a board."""
+        return self._rotations[grid]
+
+    def _tell(self, event: Event) -> None:
+        if self.listener is None:
+            self._events.append(event)
+        else:
+            self.listener(event)
+
+
+def _arrival(session: Session) -> tuple[int, int]:
+    return session.plug_in_ms, session.connector
