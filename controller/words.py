@@ -1,0 +1,205 @@
+"""The words of `controller.explain`: one line per reason and per alarm, with places for names and numbers.
+
+A reason is a mark for a tile, a clause that says why, and what would give the connector more.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from controller.decision import Alarm, Because
+from controller.image import Status
+
+
+class Advice(NamedTuple):
+    """An alarm in words and what to do next."""
+
+    text: str
+    next_step: str
+
+
+REASONS: Final[dict[Because, tuple[str, str, str]]] = {
+    # code: mark, why, what would give more
+    Because.IDLE: ("free", "no car is plugged in", "Plug in a car and present a card."),
+    Because.CONNECTOR: (
+        "rating",
+        "the outlet gives no more than {max}",
+        "Nothing: it has all its outlet gives.",
+    ),
+    Because.FUSE: (
+        "fuse {phase}",
+        "{where} is full ({booked} of {limit})",
+        "Less other load on {where}, fewer cars there, or a larger fuse.",
+    ),
+    Because.WISH: (
+        "asked",
+        "the back office or an operator allows no more than {wish}",
+        "Lift that limit in the back office.",
+    ),
+    Because.CAR: (
+        "car",
+        "the car takes no more than {draw}",
+        "The car: it gets more as soon as it draws all of {target}.",
+    ),
+    Because.TURN: (
+        "turn",
+        "it waits for its turn, for {where} has no room for the least current of every car",
+        "Nothing to do: turns change every 15 min. Fewer cars or less other load on {where} end the turns.",
+    ),
+    Because.WAIT_CONFIRMATION: (
+        "soon",
+        "its room is promised, and others must first be seen to draw less",
+        "Nothing to do: it comes within a minute.",
+    ),
+    Because.WAIT_READING: (
+        "unseen",
+        "it has not reported what it draws, and nothing is raised unseen",
+        "A reading. If none comes within a minute, check that {identity} sends MeterValues with currents.",
+    ),
+    Because.PROOF: (
+        "test",
+        "the chargepoint is being tested whether it obeys",
+        "Nothing to do: the test takes about a minute while a car charges.",
+    ),
+    Because.METER_AGEING: (
+        "meter",
+        "{meter} has been silent for {age}, and nothing is raised on an old reading",
+        "A new reading of {meter}.",
+    ),
+    Because.METER_LOST_SAFE: (
+        "meter",
+        "{meter} is lost, and {grid} charges at its safe current of {safe}",
+        "The meter: check its power and the cable to {address}.",
+    ),
+    Because.METER_LOST_PANIC: (
+        "meter",
+        "{meter} is lost, and without it {grid} must not charge",
+        "The meter: check its power and the cable to {address}.",
+    ),
+    Because.PANIC: (
+        "panic",
+        "{where} was far over its limit, and all charging under it is off",
+        "Nothing to do: it comes back 30 s after {where} is below its limit. Look for what was switched on.",
+    ),
+    Because.OFFLINE: (
+        "offline",
+        "its link is down, and {committed} stay booked for what it may draw",
+        "The link: check power and network of {identity}.",
+    ),
+    Because.NOT_OBEYING: (
+        "disobeys",
+        "it accepted a lower limit and draws {draw}; the others make room for it",
+        "Nothing from here. Have the smart charging of {identity} repaired, or take it out of service.",
+    ),
+    Because.REFUSED: (
+        "refuses",
+        "the chargepoint refuses every limit and is booked with all it can draw",
+        "Nothing from here. Switch on smart charging in the settings of {identity}.",
+    ),
+    Because.CUT: (
+        "cut",
+        "it was lowered because the load on {where} rose ({booked} of {limit})",
+        "Less other load on {where}.",
+    ),
+    Because.CHECK: (
+        "checked",
+        "the last check withheld a raise",
+        "Report this: it is a fault of the controller. Charging goes on without the raise.",
+    ),
+    Because.NOT_WORTH: (
+        "steady",
+        "the change to {wish_now} is too small for a new order",
+        "Nothing to do: a difference of 1 A or 10 % is sent.",
+    ),
+    Because.ROUND: (
+        "soon",
+        "the raises before it are not finished",
+        "Nothing to do: it comes within a minute.",
+    ),
+    Because.FULL: (
+        "full",
+        "the car seems to be full",
+        "The car: once an hour it is asked whether it wants more.",
+    ),
+}
+
+IDLE_BY_STATUS: Final[dict[Status, tuple[str, str, str]]] = {
+    Status.NONE: (
+        "unseen",
+        "it has not been heard from since the start",
+        "Check power and network of {identity}.",
+    ),
+    Status.PREPARING: ("card", "a car is plugged in and no transaction has begun", "Present a card."),
+    Status.CHARGING: (
+        "unseen",
+        "it says that it charges and has announced no transaction",
+        "Plug the car out and in again.",
+    ),
+    Status.FINISHING: (
+        "done",
+        "the transaction has ended and the car is still plugged in",
+        "Plug the car out.",
+    ),
+    Status.RESERVED: ("reserved", "it is reserved", "Present the card it is reserved for."),
+    Status.UNAVAILABLE: ("out", "it is out of service", "Put {identity} in service again."),
+    Status.FAULTED: ("fault", "it reports a fault", "Read the fault on {identity} and have it repaired."),
+}
+
+GRID_ALARMS: Final[dict[Alarm, Advice]] = {
+    Alarm.METER_LOST: Advice(
+        "{Meter} silent for {age}. {on_failure}", "Check its power and the cable to {address}."
+    ),
+    Alarm.METER_AGEING: Advice(
+        "{Meter} silent for {age}. Nothing is raised under {grid}.",
+        "Wait 10 s; if it stays, check its power and the cable to {address}.",
+    ),
+    Alarm.OVER_LIMIT: Advice(
+        "{where} is over its limit: {measured} of {limit}.",
+        "Cars are being lowered. If it lasts longer than a minute, switch off other load on {where}.",
+    ),
+    Alarm.UNCONTROLLED_ABOVE_LIMIT: Advice(
+        "The other load on {where} alone is above the limit of {limit}; no car is left to lower.",
+        "Switch off other load on {where}.",
+    ),
+    Alarm.PANIC: Advice(
+        "{grid} was far over its limit. All charging under it is off.",
+        "Look for what was switched on; charging comes back 30 s after the load is back under the limit.",
+    ),
+    Alarm.CHECK_FAILED: Advice(
+        "The last check withheld a raise under {grid}.",
+        "Report this: it is a fault of the controller. Charging goes on without the raise.",
+    ),
+    Alarm.METER_ABSURD: Advice(
+        "{Meter} gives values that cannot be; they are not believed.",
+        "Compare its type, its wiring and its transformer ratio with the site file ({address}).",
+    ),
+}
+
+CONNECTOR_ALARMS: Final[dict[Alarm, Advice]] = {
+    Alarm.OVER_LIMIT: Advice(
+        "{name} draws {draw}, more than its {target}.", "Watch it; if it lasts, have {identity} repaired."
+    ),
+    Alarm.NOT_OBEYING: Advice(
+        "{name} does not obey: it accepted a lower limit and draws {draw}.",
+        "Have the smart charging of {identity} repaired, or take it out of service. The others make room.",
+    ),
+    Alarm.REFUSED: Advice(
+        "{name} refuses every limit. It is booked with {committed}.",
+        "Switch on smart charging in the settings of {identity}.",
+    ),
+    Alarm.OFFLINE: Advice(
+        "{name} is offline. {committed} stay booked for what it may draw.",
+        "Check power and network of {identity}.",
+    ),
+    Alarm.READINGS_STALE: Advice(
+        "{name} has stopped reporting what it draws. {committed} stay booked.",
+        "Check that {identity} sends MeterValues with currents.",
+    ),
+    Alarm.CHECK_FAILED: Advice(
+        "The last check withheld a raise of {name}.",
+        "Report this: it is a fault of the controller. Charging goes on without the raise.",
+    ),
+}
+
+OTHER_ALARM: Final = Advice("{name}: {code}.", "Read the journal of the last minute.")
+"""For a combination that the controller never sets; it shall be seen all the same."""
