@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from controller.defaults import NEVER, UNKNOWN
-from controller.topology import Table, Topology
+from controller.table import Table
+from controller.topology import Topology
 
 
 class Because(IntEnum):
@@ -118,15 +119,18 @@ GRID_MEMORY = np.dtype(
         ("peak_until_ms", "i8", (3, WINDOW)),
         ("peak_count", "i8", (3,)),
         ("waking_since_ms", "i8", (3,)),  # a rise that a waking car may explain
-        ("asked_at_ms", "i8"),
-        ("meter_at_ms", "i8"),  # newest believed sample
-        ("measured_ma", "i8", (3,)),
-        ("lost", "i8"),
-        ("good_samples", "i8"),
         ("over_since_ms", "i8", (3,)),  # G > 1.1 F
         ("helpless_since_ms", "i8", (3,)),  # G - pending > 1.1 F
         ("panic_until_ms", "i8"),
-        ("turn_at_ms", "i8"),  # last change of turns under it
+    ]
+)
+METER_MEMORY = np.dtype(
+    [
+        ("at_ms", "i8"),  # newest believed reading
+        ("current_ma", "i8", (3,)),  # in the phases of the site
+        ("lost", "i8"),
+        ("good_samples", "i8"),  # in a row, since it was lost
+        ("absurd", "i8"),  # 1: the newest reading was not believed
     ]
 )
 CONNECTOR_MEMORY = np.dtype(
@@ -140,12 +144,14 @@ CONNECTOR_MEMORY = np.dtype(
         ("put_at_ms", "i8"),
         ("answer_at_ms", "i8"),  # when the newest order was accepted, NEVER: not yet
         ("sends", "i8"),
+        ("retried", "i8"),  # 1: an order that was not obeyed has been sent once more
         ("observed", "i8"),  # 1: the newest order has been seen to hold
         ("observed_at_ms", "i8"),  # time of the reading that showed the last lowering
         ("falls_due_ms", "i8"),  # an unknown connector's K falls T_G after it was observed
         ("raise_at_ms", "i8"),
+        ("raise_answer_ms", "i8"),
         ("closed", "i8"),  # the last raise has been observed
-        ("own_order", "i8"),  # 1: an order of this controller has been observed since boot or firmware change
+        ("limit_known", "i8"),  # 1: the limit in force is known (own order observed, or the default rules)
         ("proven", "i8"),
         ("proof_peak_ma", "i8"),  # reading on which the lowering under proof is judged
         ("proof_failed_at_ms", "i8"),
@@ -157,7 +163,8 @@ CONNECTOR_MEMORY = np.dtype(
         # what it is held to draw, in the phases of the site
         ("reading_ma", "i8", (3,)),
         ("reading_at_ms", "i8"),
-        ("event_at_ms", "i8"),
+        ("previous_at_ms", "i8"),  # of the reading before
+        ("event_at_ms", "i8"),  # a status or an end of transaction that says it draws nothing
         ("low_ma", "i8", (3, WINDOW)),  # sliding minimum of lo, stored negated
         ("low_until_ms", "i8", (3, WINDOW)),
         ("low_count", "i8", (3,)),
@@ -168,11 +175,12 @@ CONNECTOR_MEMORY = np.dtype(
         ("fall_since_ms", "i8"),
         ("asked_at_ms", "i8"),
         ("ask_due_ms", "i8"),
+        ("online", "i8"),
         # phases
         ("phases", "i8", (3,)),  # booked
         ("known", "i8"),
-        ("phase_evidence", "i8", (3,)),
-        ("phase_readings", "i8"),
+        ("evidence", "i8"),  # phases that the last readings showed in use, as bits
+        ("evidence_count", "i8"),
         # session
         ("session", "i8"),  # counts plug-ins
         ("plugged", "i8"),
@@ -204,6 +212,7 @@ class Memory(NamedTuple):
 
     site: Table
     grids: Table
+    meters: Table
     connectors: Table
 
 
@@ -215,24 +224,25 @@ def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
     memory = Memory(
         site=np.zeros(1, SITE_MEMORY),
         grids=np.zeros(len(topology.grids), GRID_MEMORY),
+        meters=np.zeros(len(topology.meters), METER_MEMORY),
         connectors=np.zeros(len(topology.connectors), CONNECTOR_MEMORY),
     )
     for table in memory:
         for field in table.dtype.names or ():
-            if field.endswith("_ms") and "until" not in field:
+            if field.endswith("_ms"):
                 table[field] = NEVER
-    memory.grids["panic_until_ms"] = NEVER
-    memory.grids["measured_ma"] = UNKNOWN
+    memory.site["now_ms"] = 0
+    memory.meters["current_ma"] = UNKNOWN
     rows = memory.connectors
     rows["committed_ma"] = topology.connectors["fallback_ma"]
     rows["target_ma"] = topology.connectors["fallback_ma"]
     rows["before_ma"] = topology.connectors["fallback_ma"]
     rows["lowest_ma"] = topology.connectors["fallback_ma"]
-    rows["lease_until_ms"] = NEVER
+    rows["lift_wait_ms"] = 0
     rows["observed"] = 1
     rows["closed"] = 1
     rows["proven"] = int(proven)
-    rows["own_order"] = int(proven)
+    rows["limit_known"] = int(proven)
     rows["phases"] = topology.connectors["possible"]
     rows["cap_ma"] = topology.connectors["max_ma"]
     rows["firmware"] = UNKNOWN

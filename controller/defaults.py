@@ -39,6 +39,7 @@ CLOCK_ERROR_MS: Final = 2_000  # of a chargepoint that ends a lease by itself   
 METER_FRESH_MS: Final = 3_000  # older: nothing is raised
 METER_LOST_MS: Final = 10_000  # older: panic or safe current
 METER_RETURN_SAMPLES: Final = 3  # good readings in a row before a lost meter counts again
+METER_ROUND_MS: Final = 65_000  # T_M, longest gap between two readings of a connector           [C 1]
 METER_PEAK_MS: Final = 900_000  # an ageing meter is taken at its highest estimate of 15 min
 METER_ABSURD_FACTOR: Final = 10  # a reading above this many times the fuse is no reading
 CONSUMER_FALL_MS: Final = 5_000  # falls of a consumer meter are held this long
@@ -55,10 +56,13 @@ RESEND_TIMES: Final = 3
 REFUSED_RETRY_MS: Final = 60_000
 WORTH_MA: Final = 1_000  # a change of target below max(1 A, 10 %) is not worth a write       [C 2]
 WORTH_PER_MILLE: Final = 100
+ROUND_GAP_MS: Final = 1_000  # on top of T_G, between two rounds of raises                    [C 4]
+SETTLED_MS: Final = 60_000  # a settled controller looks again after this long at the latest
 
 # -- proof of obedience ------------------------------------------------------------------------ [C 5]
 PROOF_OFFER_MA: Final = 10_000
 PROOF_STEP_PER_MILLE: Final = 800
+PROOF_RETRY_MS: Final = 300_000  # a box whose car drew nothing waits this long for its next proof
 PROOF_MIN_FALL_MA: Final = 1_000
 DRAWING_MA: Final = 500  # above min_c + this a car surely draws
 
@@ -73,5 +77,7 @@ LIFT_WAIT_MS: Final = 300_000
 LIFT_WAIT_MAX_MS: Final = 3_600_000
 SLOT_MS: Final = 900_000
 FULL_PROBE_MS: Final = 90_000
+FULL_MA: Final = 500  # a car that takes less at its minimum seems full
+PV_CREDIT_PER_MILLE: Final = 300  # of a fuse, that feed-in may lend to cars                 [C 8]
 FULL_PROBE_EVERY_MS: Final = 3_600_000
 MIN_CURRENT_MA: Final = 6_000  # smallest AC set-point                            [S: IEC 61851-1]

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from controller.defaults import NEVER, UNKNOWN
-from controller.topology import Table, Topology
+from controller.table import Table
+from controller.topology import Topology
 
 
 class Status(IntEnum):

@@ -6,16 +6,15 @@ connectors in the order of the site file. Currents are mA in the phases of the *
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from controller import electrical
 from controller.defaults import MAX_DEPTH
 from controller.site import SafeCurrent, Site
-
-Table = NDArray[Any]
+from controller.table import Table
+from controller.wiring import Traces, trace
 
 GUARD, CONSUMER, NO_METER = 0, 1, 2
 PANIC = -1  # safe_ma of a meter whose failure shuts its grid down
@@ -70,6 +69,8 @@ class Topology(NamedTuple):
     leaves_first: Table
     grid_names: tuple[str, ...]
     meter_names: tuple[str, ...]
+    traces: Traces
+    """The wires again, for the last check alone."""
     connector_names: tuple[str, ...]
     """`chargepoint/number`, the stable key of a connector."""
 
@@ -86,6 +87,7 @@ def compile_site(site: Site) -> Topology:
         meters=_meters(site, names),
         connectors=_connectors(site, names),
         leaves_first=np.array(order, dtype="i8"),
+        traces=trace(site),
         grid_names=names,
         meter_names=tuple(site.meter),
         connector_names=tuple(f"{name}/{connector.number}" for name, _, connector in site.connectors()),

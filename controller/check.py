@@ -1,0 +1,80 @@
+"""The last check of a decision, computed from the Site and the raw orders without the tables the others used.
+
+It traces every connector's phases hop by hop from the site file, adds up orders and commitments by that, and
+withholds every raise of the cycle when the sums disagree with the decision's own, when a raise does not fit,
+when an order lies between 0 and the minimum, or when a connector draws on a phase it is not booked on
+(a corrupted phase map).
+"""
+
+from __future__ import annotations
+
+from controller.decision import Alarm
+from controller.defaults import UNKNOWN
+from controller.kernel import kernel
+from controller.wiring import Traces
+from controller.work import Cycle
+
+CHECK_FAILED = int(Alarm.CHECK_FAILED)
+DRAWS_MA = 4_000
+
+
+@kernel
+def check(cy: Cycle, traces: Traces) -> None:
+    """Check the cycle's decision; on failure take every raise of the cycle back and raise the alarm."""
+    if _sound(cy, traces):
+        return
+    cy.wanted_site[0]["alarm"] |= CHECK_FAILED
+    for c in range(len(cy.work)):
+        if cy.work[c]["raised"] == 1:
+            _take_back(cy, c)
+
+
+@kernel
+def _sound(cy: Cycle, traces: Traces) -> bool:
+    for c in range(len(cy.work)):
+        kept = cy.kept[c]
+        target = kept["target_ma"]
+        if cy.wanted[c]["put"] == 1 and target != 0 and target < traces.min_ma[c]:
+            return False
+        if cy.wanted[c]["put"] == 1 and target > traces.max_ma[c]:
+            return False
+        for own in range(3):
+            current = cy.seen[c]["current_ma"][own]
+            draws = cy.work[c]["fresh"] == 1 and cy.work[c]["draw_ma"] > 0 and current != UNKNOWN
+            if draws and current >= DRAWS_MA and kept["phases"][traces.phase[c][own]] == 0:
+                return False
+    for g in range(len(cy.grids)):
+        for p in range(3):
+            if not _sound_sums(cy, traces, g, p):
+                return False
+    return True
+
+
+@kernel
+def _sound_sums(cy: Cycle, traces: Traces, g: int, p: int) -> bool:
+    grid = cy.grids[g]
+    committed = 0
+    raised = 0
+    for c in range(len(cy.work)):
+        if traces.feeders[c][g] == 1 and cy.kept[c]["phases"][p] == 1:
+            committed += cy.kept[c]["committed_ma"]
+            raised += cy.work[c]["raised"]
+    if committed != grid["committed_ma"][p] or grid["limit_ma"][p] > traces.fuse_ma[g][p]:
+        return False
+    return bool(raised == 0 or grid["load_ma"][p] + committed <= grid["limit_ma"][p] - grid["margin_ma"][p])
+
+
+@kernel
+def _take_back(cy: Cycle, c: int) -> None:
+    """Undo a raise that has not left yet: the connector is as it was before this cycle's order."""
+    kept = cy.kept[c]
+    kept["target_ma"] = cy.work[c]["target_before_ma"]
+    kept["committed_ma"] = kept["before_ma"]
+    kept["lowest_ma"] = kept["target_ma"]
+    kept["order_seq"] -= 1
+    kept["observed"] = 1
+    kept["closed"] = 1
+    if kept["target_ma"] == 0:
+        kept["on_since_ms"] = -1
+    cy.work[c]["raised"] = 2
+    cy.wanted[c]["put"] = 0

@@ -1,0 +1,57 @@
+"""measure -> calculate -> distribute: the controller as one pure function and a ten-line loop."""
+
+from __future__ import annotations
+
+from controller.check import check
+from controller.commitments import follow_orders
+from controller.decision import Decision, Memory, empty_decision
+from controller.demand import weigh_demands
+from controller.headroom import bound_draws, estimate_loads, sum_book
+from controller.image import Image
+from controller.kernel import kernel
+from controller.orders import plan
+from controller.outcome import ask_for_readings, report
+from controller.ports import Journal, Plant
+from controller.raises import follow_round, raise_to_wishes
+from controller.session import follow_sessions
+from controller.sharing import share
+from controller.topology import Topology
+from controller.trust import believe_connectors, believe_meters
+from controller.wiring import Traces
+from controller.work import Cycle, lay_out
+
+
+def calculate(topology: Topology, image: Image, memory: Memory) -> tuple[Decision, Memory]:
+    """The decision for this image, and what to remember. Pure: writes to none of its arguments."""
+    decision = empty_decision(topology)
+    memory = Memory(*(table.copy() for table in memory))
+    _run(lay_out(topology, image, memory, decision), topology.traces)
+    return decision, memory
+
+
+@kernel
+def _run(cy: Cycle, traces: Traces) -> None:
+    follow_sessions(cy)
+    believe_meters(cy)
+    believe_connectors(cy)
+    follow_orders(cy)
+    bound_draws(cy)
+    sum_book(cy)
+    estimate_loads(cy)
+    weigh_demands(cy)
+    share(cy)
+    plan(cy)
+    follow_round(cy)
+    raise_to_wishes(cy)
+    check(cy, traces)
+    ask_for_readings(cy)
+    report(cy)
+
+
+def run_cycle(topology: Topology, plant: Plant, memory: Memory, journal: Journal) -> tuple[Decision, Memory]:
+    """One turn of the loop in either world."""
+    image = plant.measure()
+    decision, memory = calculate(topology, image, memory)
+    journal.append(image, decision, memory)
+    plant.distribute(decision)
+    return decision, memory

@@ -1,0 +1,133 @@
+"""What every connector could use now: caps from outside, from the car's own draw, and its place in the queue.
+
+Reclaim takes back what a car does not use and gives it back at once when it wants it again; a lift that
+was not used doubles the wait before the next one, so that no car is lifted and capped for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.commitments import tolerance_ma
+from controller.decision import Because
+from controller.defaults import (
+    FULL_MA,
+    FULL_PROBE_EVERY_MS,
+    FULL_PROBE_MS,
+    LIFT_WAIT_MAX_MS,
+    LIFT_WAIT_MS,
+    NEVER,
+    RECLAIM_AFTER_MS,
+    SLOT_MS,
+    WORTH_MA,
+    WORTH_PER_MILLE,
+)
+from controller.kernel import kernel
+from controller.work import Cycle
+
+CAR = int(Because.CAR)
+CONNECTOR = int(Because.CONNECTOR)
+FULL = int(Because.FULL)
+WISH = int(Because.WISH)
+
+ON_SLOT, WAITING, LAST = 0, 1, 2
+RANK_STEP = 1 << 50  # one class of the queue apart; charge per weight stays below
+
+
+@kernel
+def worth_ma(current_ma: int) -> int:
+    """The smallest change of a target that is worth a write: max(1 A, 10 %)."""
+    return max(WORTH_MA, current_ma * WORTH_PER_MILLE // 1000)
+
+
+@kernel
+def weigh_demands(cy: Cycle) -> None:
+    """Minimum, cap, weight and rank of every commandable connector."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        built = cy.built[c]
+        kept = cy.kept[c]
+        work = cy.work[c]
+        if work["commandable"] == 0:
+            continue
+        _reclaim(built, kept, work, now)
+        _watch_full(built, kept, work, now)
+        work["min_ma"] = built["min_ma"]
+        work["weight"] = max(built["weight"] * cy.seen[c]["weight_percent"] // 100, 1)
+        work["cap_ma"] = built["max_ma"]
+        work["why"] = CONNECTOR
+        if kept["cap_ma"] < work["cap_ma"]:
+            work["cap_ma"] = kept["cap_ma"]
+            work["why"] = FULL if kept["full"] == 1 else CAR
+        if cy.seen[c]["wish_ma"] < work["cap_ma"]:
+            work["cap_ma"] = cy.seen[c]["wish_ma"]
+            work["why"] = WISH
+        work["cap_ma"] = work["cap_ma"] // built["step_ma"] * built["step_ma"]
+        work["rank"] = _rank(kept, work, now)
+
+
+@kernel
+def _rank(kept: Any, work: Any, now: int) -> int:
+    """Place in the queue when not even the minimums fit; lower goes first.
+
+    Who is inside its slot stays, then who has had least charge per weight, full cars last. A car that is on
+    keeps its place until the difference exceeds the charge of one slot at its minimum.
+    """
+    phases = kept["phases"][0] + kept["phases"][1] + kept["phases"][2]
+    slot_mas = SLOT_MS // 1000 * work["min_ma"] * phases
+    served = kept["charge_mas"]
+    on = kept["on_since_ms"] != NEVER
+    if on:
+        served = max(served - slot_mas, 0)
+    rank = served * 100 // work["weight"]
+    if kept["full"] == 1 and not (on and now - kept["probe_at_ms"] < FULL_PROBE_MS):
+        return rank + LAST * RANK_STEP
+    if on and now - kept["on_since_ms"] < SLOT_MS:
+        return rank + ON_SLOT * RANK_STEP
+    return rank + WAITING * RANK_STEP
+
+
+@kernel
+def _reclaim(built: Any, kept: Any, work: Any, now: int) -> None:
+    target = kept["target_ma"]
+    if target == 0 or kept["closed"] == 0 or work["fresh"] == 0 or kept["observed"] == 0:
+        kept["slack_since_ms"] = NEVER
+        return
+    draw = work["draw_ma"]
+    if draw < target - worth_ma(target):
+        if kept["slack_since_ms"] == NEVER:
+            kept["slack_since_ms"] = now
+        if now - kept["slack_since_ms"] >= RECLAIM_AFTER_MS:
+            cap = max((draw // built["step_ma"] + 1) * built["step_ma"], built["min_ma"])
+            _cap(kept, cap)
+        return
+    kept["slack_since_ms"] = NEVER
+    at_cap = target + tolerance_ma(target) >= kept["cap_ma"] and draw >= target - tolerance_ma(target)
+    waited = kept["lifted_at_ms"] == NEVER or now - kept["lifted_at_ms"] >= kept["lift_wait_ms"]
+    if kept["cap_ma"] < built["max_ma"] and at_cap and waited:
+        kept["cap_ma"] = built["max_ma"]
+        kept["lifted_at_ms"] = now
+
+
+@kernel
+def _cap(kept: Any, cap: int) -> None:
+    if cap >= kept["cap_ma"]:
+        return
+    if kept["lifted_at_ms"] != NEVER:
+        kept["lift_wait_ms"] = min(max(LIFT_WAIT_MS, 2 * kept["lift_wait_ms"]), LIFT_WAIT_MAX_MS)
+    kept["cap_ma"] = cap
+
+
+@kernel
+def _watch_full(built: Any, kept: Any, work: Any, now: int) -> None:
+    """A capped car that draws nothing seems full; it is looked at once an hour when others wait."""
+    if work["draw_ma"] >= FULL_MA:
+        kept["full"] = 0
+        return
+    if kept["cap_ma"] == built["min_ma"] and kept["target_ma"] > 0 and work["fresh"] == 1:
+        if kept["full"] == 0:
+            kept["full"] = 1
+            kept["probe_at_ms"] = now
+    if kept["full"] == 1 and now - kept["probe_at_ms"] >= FULL_PROBE_EVERY_MS:
+        kept["full"] = 0
+        kept["probe_at_ms"] = now

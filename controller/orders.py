@@ -1,0 +1,333 @@
+"""From wishes to orders: cut before all else, lower before you raise, few writes.
+
+Lines of docs/control.md 2: *book cut* when estimate plus targets exceed limit - margin/2, *meter cut* when
+the reading less the falls already ordered exceeds the limit, *panic* when ordered cuts will not do; what is
+raised fits under limit - margin with every commitment of everybody else.
+"""
+
+from __future__ import annotations
+
+from controller.defaults import (
+    DOWN_MS,
+    DRAWING_MA,
+    LINK_MS,
+    NEVER,
+    PANIC_HOLD_MS,
+    PANIC_PENDING_MS,
+    PANIC_PER_MILLE,
+    PROOF_OFFER_MA,
+    PROOF_STEP_PER_MILLE,
+)
+from controller.demand import worth_ma
+from controller.kernel import kernel
+from controller.work import Cycle
+
+TO_MINIMUM_KNOWN, TO_MINIMUM_UNKNOWN, TO_ZERO_KNOWN, TO_ZERO_UNKNOWN = 0, 1, 2, 3
+
+
+@kernel
+def put(cy: Cycle, c: int, target: int) -> None:
+    """Put an order down: its commitment rises now and falls only when it is observed."""
+    now = cy.clock[0]["now_ms"]
+    kept = cy.kept[c]
+    old = kept["target_ma"]
+    committed = max(kept["committed_ma"], target)
+    if kept["proven"] == 0 and target > 0:
+        committed = max(committed, cy.built[c]["max_ma"])
+    if target < old or kept["limit_known"] == 0:
+        _note_fall(cy, c, target)
+    elif target > old:
+        kept["fall_since_ms"] = NEVER
+        kept["raise_at_ms"] = now
+        kept["raise_answer_ms"] = NEVER
+        kept["closed"] = 0
+        cy.kept_site[0]["round_open"] = 1
+        cy.work[c]["raised"] = 1
+    _move_sums(cy, c, target - cy.work[c]["book_target_ma"], committed - kept["committed_ma"])
+    cy.work[c]["book_target_ma"] = target
+    kept["before_ma"] = kept["committed_ma"]
+    kept["committed_ma"] = committed
+    kept["lowest_ma"] = min(kept["lowest_ma"], target) if kept["observed"] == 0 else target
+    kept["target_ma"] = target
+    kept["order_seq"] += 1
+    kept["put_at_ms"] = now
+    kept["answer_at_ms"] = NEVER
+    kept["falls_due_ms"] = NEVER
+    kept["sends"] = 1
+    kept["observed"] = 0
+    kept["retried"] = 0
+    kept["lease_until_ms"] = NEVER
+    if cy.built[c]["lease_ms"] > 0:
+        kept["lease_until_ms"] = now + cy.built[c]["lease_ms"]
+    if target == 0:
+        kept["on_since_ms"] = NEVER
+        if old > 0:
+            kept["off_since_ms"] = now
+    elif kept["on_since_ms"] == NEVER:
+        kept["on_since_ms"] = now
+    cy.wanted[c]["put"] = 1
+
+
+@kernel
+def _note_fall(cy: Cycle, c: int, target: int) -> None:
+    """What the guard meter will lose and cannot show yet; several lowerings count from the first."""
+    now = cy.clock[0]["now_ms"]
+    kept = cy.kept[c]
+    work = cy.work[c]
+    lasts = work["blind_ms"] + LINK_MS + DOWN_MS
+    first = kept["observed"] == 1 or kept["fall_since_ms"] == NEVER or now - kept["fall_since_ms"] > lasts
+    if first:
+        kept["fall_since_ms"] = now
+    for p in range(3):
+        if first:
+            kept["fall_from_ma"][p] = work["low_ma"][p]
+        fall = max(work["low_ma"][p] - target, 0) * kept["phases"][p]
+        work["low_ma"][p] = min(work["low_ma"][p], target)
+        if kept["known"] == 0:
+            fall = fall // 3
+        for d in range(cy.built[c]["depth"]):
+            cy.grids[cy.built[c]["path"][d]]["cut_ma"][p] += fall
+
+
+@kernel
+def _move_sums(cy: Cycle, c: int, target_ma: int, committed_ma: int) -> None:
+    for d in range(cy.built[c]["depth"]):
+        grid = cy.grids[cy.built[c]["path"][d]]
+        for p in range(3):
+            grid["targets_ma"][p] += target_ma * cy.kept[c]["phases"][p]
+            grid["committed_ma"][p] += committed_ma * cy.kept[c]["phases"][p]
+
+
+@kernel
+def _put_again(cy: Cycle, c: int) -> None:
+    """The same order once more, under a new number; how often and whether retried is kept."""
+    kept = cy.kept[c]
+    sends = kept["sends"]
+    retried = kept["retried"]
+    put(cy, c, kept["target_ma"])
+    kept["sends"] = sends + 1
+    kept["retried"] = retried
+
+
+@kernel
+def _under(cy: Cycle, c: int, g: int) -> bool:
+    for d in range(cy.built[c]["depth"]):
+        if cy.built[c]["path"][d] == g:
+            return True
+    return False
+
+
+@kernel
+def _has_panic(cy: Cycle, c: int) -> bool:
+    for d in range(cy.built[c]["depth"]):
+        if cy.grids[cy.built[c]["path"][d]]["panic"] == 1:
+            return True
+    return False
+
+
+@kernel
+def plan(cy: Cycle) -> None:
+    """All orders of this cycle, cuts first, raises last."""
+    _panic(cy)
+    for i in range(len(cy.leaves_first)):
+        for p in range(3):
+            _cut_by_book(cy, cy.leaves_first[i], p)
+    for i in range(len(cy.leaves_first)):
+        for p in range(3):
+            _cut_by_meter(cy, cy.leaves_first[i], p)
+    _lower_to_wishes(cy)
+    _prove(cy)
+    _send_again(cy)
+
+
+@kernel
+def _panic(cy: Cycle) -> None:
+    """Far over the limit, and what has been ordered will not do: everything under the grid to 0."""
+    now = cy.clock[0]["now_ms"]
+    for g in range(len(cy.grids)):
+        grid = cy.grids[g]
+        kept = cy.kept_grids[g]
+        patience = grid["blind_ms"] + LINK_MS + DOWN_MS + PANIC_PENDING_MS
+        for p in range(3):
+            line = grid["limit_ma"][p] * PANIC_PER_MILLE // 1000
+            over = grid["guarded"] == 1 and grid["measured_ma"][p] > line
+            helpless = over and grid["measured_ma"][p] - grid["pending_ma"][p] > line
+            if not over:
+                kept["over_since_ms"][p] = NEVER
+            elif kept["over_since_ms"][p] == NEVER:
+                kept["over_since_ms"][p] = now
+            if not helpless:
+                kept["helpless_since_ms"][p] = NEVER
+            elif kept["helpless_since_ms"][p] == NEVER:
+                kept["helpless_since_ms"][p] = now
+            if (helpless and now - kept["helpless_since_ms"][p] >= PANIC_PENDING_MS) or (
+                over and now - kept["over_since_ms"][p] >= patience
+            ):
+                kept["panic_until_ms"] = now + PANIC_HOLD_MS
+        if kept["panic_until_ms"] > now:
+            grid["panic"] = 1
+    for c in range(len(cy.built)):
+        if _has_panic(cy, c):
+            cy.work[c]["wish_ma"] = 0
+            cy.work[c]["proof"] = 0
+            if cy.work[c]["commandable"] == 1 and cy.work[c]["book_target_ma"] > 0:
+                put(cy, c, 0)
+
+
+@kernel
+def _cut_by_book(cy: Cycle, g: int, p: int) -> None:
+    """Lower targets to their wishes until the book fits, offers that nobody uses first."""
+    grid = cy.grids[g]
+    line = grid["limit_ma"][p] - grid["margin_ma"][p]
+    if grid["load_ma"][p] + grid["targets_ma"][p] <= line + grid["margin_ma"][p] // 2:
+        return
+    for unused_only in range(1, -1, -1):
+        while grid["load_ma"][p] + grid["targets_ma"][p] > line:
+            best = -1
+            most = 0
+            for c in range(len(cy.built)):
+                gain = cy.kept[c]["target_ma"] - _book_floor(cy, c, unused_only)
+                if gain <= most or cy.kept[c]["phases"][p] == 0 or not _shares(cy, c):
+                    continue
+                if _under(cy, c, g):
+                    best = c
+                    most = gain
+            if best < 0:
+                break
+            put(cy, best, _book_floor(cy, best, unused_only))
+
+
+@kernel
+def _book_floor(cy: Cycle, c: int, unused_only: int) -> int:
+    """How far a book cut may lower it: to its wish, and first not below what it draws."""
+    wish = cy.work[c]["wish_ma"]
+    if unused_only == 0:
+        return wish
+    step = cy.built[c]["step_ma"]
+    used = (cy.work[c]["draw_ma"] + step - 1) // step * step
+    return max(wish, used, cy.built[c]["min_ma"])
+
+
+@kernel
+def _shares(cy: Cycle, c: int) -> bool:
+    """Whether its target is set by sharing: commandable, proven, limit known."""
+    kept = cy.kept[c]
+    return bool(cy.work[c]["commandable"] == 1 and kept["proven"] == 1 and kept["limit_known"] == 1)
+
+
+@kernel
+def _cut_by_meter(cy: Cycle, g: int, p: int) -> None:
+    """Over the limit at the meter: cut in this cycle, whatever the estimate says."""
+    grid = cy.grids[g]
+    if grid["guarded"] == 0 or grid["measured_ma"][p] - grid["pending_ma"][p] <= grid["limit_ma"][p]:
+        return
+    line = grid["limit_ma"][p] - grid["margin_ma"][p]
+    for stage in range(4):
+        need = grid["measured_ma"][p] - grid["pending_ma"][p] - line - grid["cut_ma"][p]
+        while need > 0:
+            best = _next_to_cut(cy, g, p, stage)
+            if best < 0:
+                break
+            put(cy, best, _cut_target(cy, best, p, stage, need))
+            cy.work[best]["wish_ma"] = min(cy.work[best]["wish_ma"], cy.kept[best]["target_ma"])
+            need = grid["measured_ma"][p] - grid["pending_ma"][p] - line - grid["cut_ma"][p]
+
+
+@kernel
+def _next_to_cut(cy: Cycle, g: int, p: int, stage: int) -> int:
+    """Largest draw first down to the minimum; then off, last in the queue first; known phases first."""
+    unknown = stage in (TO_MINIMUM_UNKNOWN, TO_ZERO_UNKNOWN)
+    best = -1
+    best_score = 0
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        if work["commandable"] == 0 or (cy.kept[c]["known"] == 0) != unknown:
+            continue
+        low = work["low_ma"][p]
+        score = low - cy.built[c]["min_ma"]
+        if stage in (TO_ZERO_KNOWN, TO_ZERO_UNKNOWN):
+            score = work["rank"] + 1 if low > 0 else 0
+        if score > best_score and _under(cy, c, g):
+            best = c
+            best_score = score
+    return best
+
+
+@kernel
+def _cut_target(cy: Cycle, c: int, p: int, stage: int, need: int) -> int:
+    if stage in (TO_ZERO_KNOWN, TO_ZERO_UNKNOWN):
+        return 0
+    if cy.kept[c]["known"] == 0:
+        need = need * 3
+    step = cy.built[c]["step_ma"]
+    target = (cy.work[c]["low_ma"][p] - need) // step * step
+    return max(target, cy.built[c]["min_ma"])
+
+
+@kernel
+def _lower_to_wishes(cy: Cycle) -> None:
+    """Take back what sharing gives to others, where it is worth a write."""
+    for c in range(len(cy.built)):
+        target = cy.kept[c]["target_ma"]
+        wish = cy.work[c]["wish_ma"]
+        if not _shares(cy, c) or wish >= target:
+            continue
+        if wish == 0 or target - wish >= worth_ma(target):
+            put(cy, c, wish)
+
+
+@kernel
+def _prove(cy: Cycle) -> None:
+    """First orders to boxes whose limit nobody knows, and the steps of a proof of obedience."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        work = cy.work[c]
+        if work["commandable"] == 0 or (kept["proven"] == 1 and kept["limit_known"] == 1):
+            continue
+        step = cy.built[c]["step_ma"]
+        draw = work["draw_ma"]
+        draws = work["fresh"] == 1 and draw >= cy.built[c]["min_ma"] + DRAWING_MA
+        started = kept["proof_peak_ma"] > 0 and kept["observed"] == 0
+        if kept["proven"] == 1:
+            if work["fresh"] == 1 and kept["observed"] == 1:
+                put(cy, c, max(draw // step * step, cy.built[c]["min_ma"]) if draws else 0)
+        elif draws and not started:
+            kept["proof_peak_ma"] = draw
+            lower = draw * PROOF_STEP_PER_MILLE // 1000 // step * step
+            put(cy, c, max(lower, cy.built[c]["min_ma"]))
+        elif started and kept["target_ma"] > 0:
+            judged = kept["answer_at_ms"] != NEVER and work["heard_ms"] >= kept["answer_at_ms"] + DOWN_MS
+            if judged and draw <= kept["target_ma"]:
+                put(cy, c, 0)
+        elif kept["target_ma"] > 0 and kept["closed"] == 1 and work["fresh"] == 1:
+            kept["proof_failed_at_ms"] = now
+            put(cy, c, 0)
+        elif kept["limit_known"] == 0 and kept["observed"] == 1 and work["fresh"] == 1 and not started:
+            kept["proof_peak_ma"] = 0
+            put(cy, c, 0)
+
+
+@kernel
+def offer_proof(cy: Cycle, c: int) -> None:
+    """Offer a waiting car enough to show whether its box obeys; booked at its maximum meanwhile."""
+    step = cy.built[c]["step_ma"]
+    offer = min(PROOF_OFFER_MA, cy.built[c]["max_ma"]) // step * step
+    cy.kept[c]["proof_peak_ma"] = 0
+    put(cy, c, max(offer, cy.built[c]["min_ma"]))
+
+
+@kernel
+def _send_again(cy: Cycle) -> None:
+    """Orders without an answer, boxes that came back, and leases at half of their time."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        work = cy.work[c]
+        if cy.wanted[c]["put"] == 1 or work["active"] == 0 or cy.seen[c]["online"] == 0:
+            continue
+        lease = cy.built[c]["lease_ms"]
+        half_over = kept["lease_until_ms"] != NEVER and now >= kept["lease_until_ms"] - lease // 2
+        above = kept["target_ma"] > cy.built[c]["fallback_ma"]
+        if work["resend"] == 1 or (half_over and above and kept["observed"] == 1):
+            _put_again(cy, c)

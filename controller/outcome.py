@@ -1,0 +1,274 @@
+"""The rows of the decision: sums, reasons, alarms, and when to look again."""
+
+from __future__ import annotations
+
+from controller.decision import Alarm, Because
+from controller.defaults import (
+    ASK_EVERY_MS,
+    CYCLE_MS,
+    FULL_PROBE_EVERY_MS,
+    NEVER,
+    RECLAIM_AFTER_MS,
+    SETTLED_MS,
+    SLOT_MS,
+)
+from controller.kernel import kernel
+from controller.raises import may_raise, wants_raise
+from controller.topology import PANIC
+from controller.work import Cycle
+
+B_IDLE = int(Because.IDLE)
+B_OFFLINE = int(Because.OFFLINE)
+B_NOT_OBEYING = int(Because.NOT_OBEYING)
+B_REFUSED = int(Because.REFUSED)
+B_WAIT_READING = int(Because.WAIT_READING)
+B_METER_LOST_SAFE = int(Because.METER_LOST_SAFE)
+B_METER_LOST_PANIC = int(Because.METER_LOST_PANIC)
+B_METER_AGEING = int(Because.METER_AGEING)
+B_PANIC = int(Because.PANIC)
+B_CHECK = int(Because.CHECK)
+B_CUT = int(Because.CUT)
+B_ROUND = int(Because.ROUND)
+B_NOT_WORTH = int(Because.NOT_WORTH)
+B_WAIT_CONFIRMATION = int(Because.WAIT_CONFIRMATION)
+B_FUSE = int(Because.FUSE)
+
+A_METER_LOST = int(Alarm.METER_LOST)
+A_METER_AGEING = int(Alarm.METER_AGEING)
+A_METER_ABSURD = int(Alarm.METER_ABSURD)
+A_OVER_LIMIT = int(Alarm.OVER_LIMIT)
+A_UNCONTROLLED = int(Alarm.UNCONTROLLED_ABOVE_LIMIT)
+A_PANIC = int(Alarm.PANIC)
+A_NOT_OBEYING = int(Alarm.NOT_OBEYING)
+A_REFUSED = int(Alarm.REFUSED)
+A_OFFLINE = int(Alarm.OFFLINE)
+A_STALE = int(Alarm.READINGS_STALE)
+
+
+@kernel
+def ask_for_readings(cy: Cycle) -> None:
+    """Asks that are due, and stale readings of connectors that may draw."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        work = cy.work[c]
+        if work["active"] == 0 or cy.seen[c]["online"] == 0:
+            continue
+        due = kept["ask_due_ms"] != NEVER and now >= kept["ask_due_ms"]
+        asked = kept["asked_at_ms"]
+        stale = work["fresh"] == 0 and (asked == NEVER or now - asked >= ASK_EVERY_MS)
+        if due or stale:
+            cy.wanted[c]["ask"] = 1
+            kept["asked_at_ms"] = now
+            kept["ask_due_ms"] = NEVER
+
+
+@kernel
+def report(cy: Cycle) -> None:
+    """Write the decision from the bench."""
+    cy.kept_site[0]["now_ms"] = cy.clock[0]["now_ms"]
+    cy.wanted_site[0]["now_ms"] = cy.clock[0]["now_ms"]
+    for g in range(len(cy.grids)):
+        _report_grid(cy, g)
+    for c in range(len(cy.built)):
+        _report_connector(cy, c)
+    _look_again(cy)
+
+
+@kernel
+def _report_grid(cy: Cycle, g: int) -> None:
+    grid = cy.grids[g]
+    wanted = cy.wanted_grids[g]
+    alarm = 0
+    for p in range(3):
+        wanted["limit_ma"][p] = grid["limit_ma"][p]
+        wanted["margin_ma"][p] = grid["margin_ma"][p]
+        wanted["measured_ma"][p] = grid["measured_ma"][p]
+        wanted["estimate_ma"][p] = grid["load_ma"][p]
+        wanted["committed_ma"][p] = grid["committed_ma"][p]
+        wanted["targets_ma"][p] = grid["targets_ma"][p]
+        if grid["guarded"] == 1 and grid["measured_ma"][p] > grid["limit_ma"][p]:
+            alarm |= A_OVER_LIMIT
+        line = grid["limit_ma"][p] - grid["margin_ma"][p] // 2
+        if grid["lost"] == 0 and grid["load_ma"][p] + grid["targets_ma"][p] > line:
+            alarm |= A_UNCONTROLLED
+    if grid["lost"] == 1:
+        alarm |= A_METER_LOST
+    elif grid["held"] == 1 and not _waking(cy, g):
+        alarm |= A_METER_AGEING
+    if grid["panic"] == 1:
+        alarm |= A_PANIC
+    for m in range(len(cy.built_meters)):
+        if cy.built_meters[m]["grid"] == g and cy.kept_meters[m]["absurd"] == 1:
+            alarm |= A_METER_ABSURD
+    wanted["lost"] = grid["lost"]
+    wanted["alarm"] = alarm
+    cy.wanted_site[0]["alarm"] |= alarm
+
+
+@kernel
+def _waking(cy: Cycle, g: int) -> bool:
+    for p in range(3):
+        if cy.kept_grids[g]["waking_since_ms"][p] != NEVER:
+            return True
+    return False
+
+
+@kernel
+def _report_connector(cy: Cycle, c: int) -> None:
+    kept = cy.kept[c]
+    work = cy.work[c]
+    wanted = cy.wanted[c]
+    wanted["wish_ma"] = work["wish_ma"]
+    wanted["target_ma"] = kept["target_ma"]
+    wanted["committed_ma"] = kept["committed_ma"]
+    wanted["known"] = kept["known"]
+    for p in range(3):
+        wanted["phases"][p] = kept["phases"][p]
+    wanted["order_seq"] = kept["order_seq"]
+    wanted["lease_until_ms"] = kept["lease_until_ms"]
+    alarm = 0
+    if kept["ignored"] == 1:
+        alarm |= A_NOT_OBEYING
+    if kept["refused_at_ms"] != NEVER:
+        alarm |= A_REFUSED
+    if cy.seen[c]["online"] == 0:
+        alarm |= A_OFFLINE
+    elif work["active"] == 1 and work["fresh"] == 0:
+        alarm |= A_STALE
+    wanted["alarm"] = alarm
+    cy.wanted_site[0]["alarm"] |= alarm
+    _report_reason(cy, c)
+
+
+@kernel
+def _report_reason(cy: Cycle, c: int) -> None:
+    """The strongest reason first: what cannot be commanded, what is lost, what waits, what binds."""
+    kept = cy.kept[c]
+    work = cy.work[c]
+    wanted = cy.wanted[c]
+    wanted["because_grid"] = work["why_grid"]
+    wanted["because_phase"] = work["why_phase"]
+    g = _troubled_grid(cy, c)
+    if cy.seen[c]["online"] == 0:
+        _because(cy, c, B_OFFLINE, -1)
+    elif kept["ignored"] == 1:
+        _because(cy, c, B_NOT_OBEYING, -1)
+    elif kept["refused_at_ms"] != NEVER:
+        _because(cy, c, B_REFUSED, -1)
+    elif work["active"] == 0:
+        _because(cy, c, B_IDLE, -1)
+    elif g >= 0:
+        trouble = B_PANIC
+        if cy.grids[g]["lost"] == 1:
+            trouble = B_METER_LOST_PANIC if cy.grids[g]["safe_ma"] == PANIC else B_METER_LOST_SAFE
+        elif cy.grids[g]["panic"] == 0:
+            trouble = B_METER_AGEING
+        _because(cy, c, trouble, g)
+    elif kept["seen"] == 0 or kept["limit_known"] == 0:
+        _because(cy, c, B_WAIT_READING, -1)
+    elif work["raised"] == 2:
+        wanted["because"] = B_CHECK
+    elif kept["proven"] == 1 and work["wish_ma"] > kept["target_ma"]:
+        wanted["because"] = _why_not_yet(cy, c)
+    else:
+        wanted["because"] = work["why"]
+
+
+@kernel
+def _because(cy: Cycle, c: int, because: int, g: int) -> None:
+    cy.wanted[c]["because"] = because
+    cy.wanted[c]["because_grid"] = g
+    cy.wanted[c]["because_phase"] = -1
+
+
+@kernel
+def _troubled_grid(cy: Cycle, c: int) -> int:
+    """Nearest grid above whose meter is lost, that is in panic, or that may not raise."""
+    for d in range(cy.built[c]["depth"]):
+        g = cy.built[c]["path"][d]
+        grid = cy.grids[g]
+        if grid["lost"] == 1 or grid["panic"] == 1:
+            return g
+        if grid["held"] == 1 and cy.work[c]["wish_ma"] > cy.kept[c]["target_ma"] and not _waking(cy, g):
+            return g
+    return -1
+
+
+@kernel
+def _why_not_yet(cy: Cycle, c: int) -> int:
+    target = cy.kept[c]["target_ma"]
+    if not wants_raise(cy, c) and cy.kept[c]["observed"] == 1 and cy.kept[c]["closed"] == 1:
+        return B_NOT_WORTH if target > 0 else B_WAIT_CONFIRMATION
+    if not may_raise(cy):
+        return B_ROUND
+    return B_WAIT_CONFIRMATION
+
+
+@kernel
+def _look_again(cy: Cycle) -> None:
+    """When the next cycle must run if readings go on arriving unchanged."""
+    now = cy.clock[0]["now_ms"]
+    site = cy.wanted_site[0]
+    settled = cy.kept_site[0]["round_open"] == 0
+    due = now + SETTLED_MS
+    for g in range(len(cy.grids)):
+        grid = cy.grids[g]
+        if grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1:
+            settled = False
+        for p in range(3):
+            over = grid["guarded"] == 1 and grid["measured_ma"][p] > grid["limit_ma"][p]
+            if over or grid["pending_ma"][p] > 0 or grid["cut_ma"][p] > 0:
+                settled = False
+    waiting = False
+    for c in range(len(cy.built)):
+        waiting = waiting or (cy.work[c]["commandable"] == 1 and cy.kept[c]["target_ma"] == 0)
+    raising = may_raise(cy)
+    for c in range(len(cy.built)):
+        if not _connector_settled(cy, c) or (not raising and wants_raise(cy, c)):
+            settled = False
+        due = min(due, _connector_due(cy, c, waiting))
+    site["settled"] = int(settled)
+    site["next_ms"] = max(due, now + CYCLE_MS) if settled else now + CYCLE_MS
+
+
+@kernel
+def _connector_settled(cy: Cycle, c: int) -> bool:
+    kept = cy.kept[c]
+    work = cy.work[c]
+    if cy.wanted[c]["put"] == 1 or kept["falls_due_ms"] != NEVER:
+        return False
+    if cy.seen[c]["online"] == 1 and kept["observed"] == 0:
+        return False
+    if work["active"] == 0 or cy.seen[c]["online"] == 0:
+        return True
+    if kept["known"] == 0 and kept["evidence_count"] > 0:
+        return False
+    sure = kept["closed"] == 1 and kept["limit_known"] == 1
+    return bool(sure and work["proof"] == 0 and work["fresh"] == 1)
+
+
+@kernel
+def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
+    """The earliest timer of a connector."""
+    now = cy.clock[0]["now_ms"]
+    kept = cy.kept[c]
+    due = now + SETTLED_MS
+    if cy.work[c]["active"] == 0:
+        return due
+    if kept["slack_since_ms"] != NEVER and kept["cap_ma"] > cy.work[c]["draw_ma"]:
+        due = _sooner(now, due, kept["slack_since_ms"] + RECLAIM_AFTER_MS)
+    if kept["lease_until_ms"] != NEVER and kept["target_ma"] > cy.built[c]["fallback_ma"]:
+        due = _sooner(now, due, kept["lease_until_ms"] - cy.built[c]["lease_ms"] // 2)
+    if kept["ask_due_ms"] != NEVER:
+        due = _sooner(now, due, kept["ask_due_ms"])
+    if waiting and kept["on_since_ms"] != NEVER:
+        due = _sooner(now, due, kept["on_since_ms"] + SLOT_MS)
+    if kept["full"] == 1:
+        due = _sooner(now, due, kept["probe_at_ms"] + FULL_PROBE_EVERY_MS)
+    return due
+
+
+@kernel
+def _sooner(now: int, due: int, timer: int) -> int:
+    return min(due, timer) if timer > now else due

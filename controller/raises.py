@@ -1,0 +1,123 @@
+"""Raises in rounds: all of a round are put down together, and none while an older one is open.
+
+While a raise is open its connector may draw anything up to its commitment, and a rise of the building can
+hide behind it; one round at a time, with a gap after it, keeps the estimator from going blind.
+"""
+
+from __future__ import annotations
+
+from controller.defaults import NEVER, ROUND_GAP_MS, SAMPLE_GRACE_MS, UNLIMITED_MA, UP_MS
+from controller.demand import worth_ma
+from controller.kernel import kernel
+from controller.orders import offer_proof, put
+from controller.work import Cycle
+
+
+@kernel
+def follow_round(cy: Cycle) -> None:
+    """Close the round when all its raises are closed or silent."""
+    now = cy.clock[0]["now_ms"]
+    site = cy.kept_site[0]
+    if site["round_open"] == 0:
+        return
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        silence = now - max(cy.work[c]["heard_ms"], kept["raise_at_ms"])
+        silent = silence > cy.built[c]["sample_ms"] + SAMPLE_GRACE_MS + UP_MS
+        if kept["closed"] == 0 and cy.seen[c]["online"] == 1 and cy.work[c]["active"] == 1 and not silent:
+            return
+    site["round_open"] = 0
+    site["round_closed_at_ms"] = now
+
+
+@kernel
+def may_raise(cy: Cycle) -> bool:
+    """Whether a new round may begin."""
+    now = cy.clock[0]["now_ms"]
+    site = cy.kept_site[0]
+    if site["round_open"] == 1:
+        return False
+    blind = 0
+    for g in range(len(cy.grids)):
+        blind = max(blind, cy.grids[g]["blind_ms"])
+    closed = site["round_closed_at_ms"]
+    return bool(closed == NEVER or now >= closed + blind + ROUND_GAP_MS)
+
+
+@kernel
+def raise_to_wishes(cy: Cycle) -> None:
+    """One round: no current yet first, then the lowest target per weight, as far as the room goes."""
+    if not may_raise(cy):
+        return
+    for c in range(len(cy.built)):
+        if cy.work[c]["proof"] == 1 and _room(cy, c) >= cy.built[c]["max_ma"] - cy.kept[c]["committed_ma"]:
+            offer_proof(cy, c)
+    for c in range(len(cy.built)):
+        cy.work[c]["frozen"] = int(not wants_raise(cy, c))
+    best = _first(cy)
+    while best >= 0:
+        cy.work[best]["frozen"] = 1
+        _raise(cy, best)
+        best = _first(cy)
+
+
+@kernel
+def wants_raise(cy: Cycle, c: int) -> bool:
+    """Settled, fresh, and its wish is above its target by enough to be worth a write."""
+    kept = cy.kept[c]
+    work = cy.work[c]
+    if work["commandable"] == 0 or kept["proven"] == 0 or kept["limit_known"] == 0:
+        return False
+    if kept["observed"] == 0 or kept["closed"] == 0 or kept["falls_due_ms"] != NEVER:
+        return False
+    target = kept["target_ma"]
+    if cy.wanted[c]["put"] == 1 or (target > 0 and work["fresh"] == 0):
+        return False
+    return bool(work["wish_ma"] > target and (target == 0 or work["wish_ma"] - target >= worth_ma(target)))
+
+
+@kernel
+def _first(cy: Cycle) -> int:
+    best = -1
+    best_key = 0
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        if work["frozen"] == 1:
+            continue
+        target = cy.kept[c]["target_ma"]
+        key = target * 100 // work["weight"] + UNLIMITED_MA if target > 0 else 0
+        if (
+            best < 0
+            or key < best_key
+            or (key == 0 and best_key == 0 and work["rank"] < cy.work[best]["rank"])
+        ):
+            best = c
+            best_key = key
+    return best
+
+
+@kernel
+def _room(cy: Cycle, c: int) -> int:
+    """What fits under every grid above beside all commitments; 0 where a meter is ageing."""
+    room = UNLIMITED_MA
+    for d in range(cy.built[c]["depth"]):
+        grid = cy.grids[cy.built[c]["path"][d]]
+        if grid["held"] == 1 or grid["panic"] == 1:
+            return 0
+        for p in range(3):
+            if cy.kept[c]["phases"][p] == 1:
+                booked = grid["load_ma"][p] + grid["committed_ma"][p]
+                room = min(room, grid["limit_ma"][p] - grid["margin_ma"][p] - booked)
+    return max(room, 0)
+
+
+@kernel
+def _raise(cy: Cycle, c: int) -> None:
+    kept = cy.kept[c]
+    step = cy.built[c]["step_ma"]
+    target = min(cy.work[c]["wish_ma"], kept["committed_ma"] + _room(cy, c))
+    if target != cy.work[c]["wish_ma"]:
+        target = target // step * step
+    enough = target - kept["target_ma"] >= worth_ma(kept["target_ma"]) or kept["target_ma"] == 0
+    if target >= cy.built[c]["min_ma"] and target > kept["target_ma"] and enough:
+        put(cy, c, target)

@@ -1,0 +1,111 @@
+"""From what a connector reports to sessions: one state machine for both worlds.
+
+A session lasts from plug-in to plug-out, a transaction runs inside it. Everything learnt about a car
+(phases, cap, charge) is forgotten when it leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.defaults import NEVER, UNKNOWN
+from controller.image import Status
+from controller.kernel import kernel
+from controller.work import Cycle
+
+AVAILABLE = int(Status.AVAILABLE)
+NONE = int(Status.NONE)
+PREPARING = int(Status.PREPARING)
+FINISHING = int(Status.FINISHING)
+SUSPENDED_EV = int(Status.SUSPENDED_EV)
+SUSPENDED_EVSE = int(Status.SUSPENDED_EVSE)
+
+
+@kernel
+def follow_sessions(cy: Cycle) -> None:
+    """Advance every connector's session and transaction to what it reports now."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        seen = cy.seen[c]
+        kept = cy.kept[c]
+        if seen["online"] == 0:
+            continue
+        if seen["status"] != NONE:
+            kept["seen"] = 1
+        plugged = int(
+            seen["transaction"] != 0 or (seen["status"] >= PREPARING and seen["status"] <= FINISHING)
+        )
+        if plugged != kept["plugged"]:
+            kept["plugged"] = plugged
+            if plugged == 1:
+                _begin(cy.built[c], kept, now)
+        if seen["transaction"] != kept["transaction"]:
+            kept["transaction"] = seen["transaction"]
+            _transaction_changed(seen, kept, now)
+        _hear_event(seen, kept)
+
+
+@kernel
+def _begin(built: Any, kept: Any, now: int) -> None:
+    kept["session"] += 1
+    kept["since_ms"] = now
+    kept["charge_mas"] = 0
+    kept["cap_ma"] = built["max_ma"]
+    kept["slack_since_ms"] = NEVER
+    kept["lift_wait_ms"] = 0
+    kept["lifted_at_ms"] = NEVER
+    kept["full"] = 0
+    kept["probe_at_ms"] = NEVER
+    kept["off_since_ms"] = now
+    kept["on_since_ms"] = NEVER
+    kept["proof_failed_at_ms"] = NEVER
+    book_every_phase(built, kept)
+
+
+@kernel
+def book_every_phase(built: Any, kept: Any) -> None:
+    """Back to the worst case: the connector counts on every phase that it could use."""
+    possible = 0
+    for p in range(3):
+        kept["phases"][p] = built["possible"][p]
+        possible += built["possible"][p]
+    kept["known"] = int(possible == 1)
+    kept["evidence"] = 0
+    kept["evidence_count"] = 0
+
+
+@kernel
+def _transaction_changed(seen: Any, kept: Any, now: int) -> None:
+    """TxProfiles die with their transaction: what rules now is the default, once it is verified.
+
+    The change is treated as an order that the box gave itself, so the commitment falls only by the
+    ordinary rules of observation.
+    """
+    if seen["default_ma"] == UNKNOWN:
+        kept["limit_known"] = 0
+        return
+    if kept["transaction"] != 0 and kept["limit_known"] == 0:
+        return
+    kept["target_ma"] = seen["default_ma"]
+    kept["lowest_ma"] = min(kept["lowest_ma"], seen["default_ma"])
+    kept["committed_ma"] = max(kept["committed_ma"], seen["default_ma"])
+    kept["observed"] = 0
+    kept["answer_at_ms"] = seen["transaction_at_ms"] if seen["transaction_at_ms"] != NEVER else now
+    kept["sends"] = 0
+    kept["retried"] = 0
+    kept["refused_at_ms"] = NEVER
+    kept["lease_until_ms"] = NEVER
+    kept["on_since_ms"] = NEVER
+
+
+@kernel
+def _hear_event(seen: Any, kept: Any) -> None:
+    """A status that says "draws nothing" is a reading of 0 A; it never releases a commitment."""
+    quiet = seen["status"] in (AVAILABLE, PREPARING, SUSPENDED_EV, SUSPENDED_EVSE, FINISHING)
+    at = NEVER
+    if quiet:
+        at = seen["status_at_ms"]
+    if seen["transaction"] == 0:
+        at = max(at, seen["transaction_at_ms"])
+    if at > kept["event_at_ms"]:
+        kept["event_at_ms"] = at

@@ -1,0 +1,310 @@
+"""What every connector should have: admission, weighted max-min filling, turns when the minimums do not fit.
+
+Filling raises all admitted connectors together, in proportion to their weights, until a cap or a grid and
+phase binds; a three-phase car loads three phases of every grid above it, so the filling is global
+(progressive filling; Bertsekas and Gallager, Data Networks, 6.5.2). Exact in integers: levels count
+1/100000 mA per percent of weight.
+"""
+
+from __future__ import annotations
+
+from controller.decision import Because
+from controller.defaults import DRAWING_MA, NEVER, PROOF_RETRY_MS, UNLIMITED_MA
+from controller.kernel import kernel
+from controller.work import Cycle
+
+FUSE = int(Because.FUSE)
+PROOF = int(Because.PROOF)
+TURN = int(Because.TURN)
+
+UNIT = 100_000
+HIGHEST_LEVEL = UNLIMITED_MA * UNIT
+
+
+@kernel
+def share(cy: Cycle) -> None:
+    """Fill `work.wish_ma` with whole steps that fit every grid and phase, and why it is not more."""
+    _open_room(cy)
+    _choose_proofs(cy)
+    _admit(cy)
+    _fill(cy)
+    _quantise(cy)
+
+
+@kernel
+def _open_room(cy: Cycle) -> None:
+    """Room for those that can be commanded: limit - margin - load - what everybody else is booked at."""
+    for g in range(len(cy.grids)):
+        grid = cy.grids[g]
+        for p in range(3):
+            grid["spare_ma"][p] = grid["limit_ma"][p] - grid["margin_ma"][p] - grid["load_ma"][p]
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        work["why_grid"] = -1
+        work["why_phase"] = -1
+        if work["commandable"] == 0 or cy.kept[c]["proven"] == 0 or cy.kept[c]["limit_known"] == 0:
+            _take(cy, c, work["book_target_ma"])
+
+
+@kernel
+def _take(cy: Cycle, c: int, current_ma: int) -> None:
+    """Take `current_ma` out of the room of every grid above the connector, on its booked phases."""
+    for d in range(cy.built[c]["depth"]):
+        spare = cy.grids[cy.built[c]["path"][d]]["spare_ma"]
+        for p in range(3):
+            spare[p] -= current_ma * cy.kept[c]["phases"][p]
+
+
+@kernel
+def _fits(cy: Cycle, c: int, current_ma: int, stretch: int) -> bool:
+    """Whether it fits every room above; notes the first that is too small. `stretch`: half a margin more."""
+    work = cy.work[c]
+    for d in range(cy.built[c]["depth"]):
+        g = cy.built[c]["path"][d]
+        for p in range(3):
+            room = cy.grids[g]["spare_ma"][p] + stretch * cy.grids[g]["margin_ma"][p] // 2
+            if cy.kept[c]["phases"][p] == 1 and current_ma > room:
+                work["why_grid"] = g
+                work["why_phase"] = p
+                return False
+    return True
+
+
+@kernel
+def _choose_proofs(cy: Cycle) -> None:
+    """Boxes never seen to obey: those whose car waits are proven in batches that fit at their maximum.
+
+    Where there is no room for even one, one gets its room from the others: a turn.
+    """
+    in_proof = 0
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        if work["commandable"] == 1 and cy.kept[c]["proven"] == 0:
+            work["why"] = PROOF
+            in_proof += int(cy.kept[c]["target_ma"] > 0)
+    for c in range(len(cy.built)):
+        most = cy.built[c]["max_ma"]
+        if _waits_for_proof(cy, c) and _fits(cy, c, most, 0) and _fits_unused(cy, c, most):
+            in_proof += 1
+            _reserve(cy, c, most)
+    for c in range(len(cy.built)):
+        if in_proof == 0 and _waits_for_proof(cy, c) and _fits(cy, c, cy.built[c]["max_ma"], 0):
+            in_proof += 1
+            _reserve(cy, c, cy.built[c]["max_ma"])
+
+
+@kernel
+def _waits_for_proof(cy: Cycle, c: int) -> bool:
+    now = cy.clock[0]["now_ms"]
+    kept = cy.kept[c]
+    work = cy.work[c]
+    if work["commandable"] == 0 or kept["proven"] == 1 or kept["limit_known"] == 0:
+        return False
+    failed = kept["proof_failed_at_ms"]
+    if failed != NEVER and now - failed < PROOF_RETRY_MS:
+        return False
+    return bool(kept["target_ma"] == 0 and kept["observed"] == 1 and work["draw_ma"] < DRAWING_MA)
+
+
+@kernel
+def _fits_unused(cy: Cycle, c: int, current_ma: int) -> bool:
+    """Whether it fits beside every commitment, with nobody lowered."""
+    for d in range(cy.built[c]["depth"]):
+        grid = cy.grids[cy.built[c]["path"][d]]
+        for p in range(3):
+            booked = grid["load_ma"][p] + grid["committed_ma"][p] + grid["reserved_ma"][p]
+            room = grid["limit_ma"][p] - grid["margin_ma"][p] - booked
+            if cy.kept[c]["phases"][p] == 1 and current_ma > room:
+                return False
+    return True
+
+
+@kernel
+def _reserve(cy: Cycle, c: int, current_ma: int) -> None:
+    cy.work[c]["proof"] = 1
+    _take(cy, c, current_ma)
+    for d in range(cy.built[c]["depth"]):
+        reserved = cy.grids[cy.built[c]["path"][d]]["reserved_ma"]
+        for p in range(3):
+            reserved[p] += current_ma * cy.kept[c]["phases"][p]
+
+
+@kernel
+def _sharing(cy: Cycle, c: int) -> bool:
+    work = cy.work[c]
+    kept = cy.kept[c]
+    return bool(
+        work["commandable"] == 1
+        and kept["proven"] == 1
+        and kept["limit_known"] == 1
+        and work["cap_ma"] >= work["min_ma"]
+    )
+
+
+@kernel
+def _admit(cy: Cycle) -> None:
+    """Minimums in the order of the queue; one that does not fit is skipped and bars nobody."""
+    everybody = True
+    for c in range(len(cy.built)):
+        if _sharing(cy, c):
+            _take(cy, c, cy.work[c]["min_ma"])
+    for g in range(len(cy.grids)):
+        for p in range(3):
+            everybody = everybody and cy.grids[g]["spare_ma"][p] >= 0
+    if everybody:
+        for c in range(len(cy.built)):
+            cy.work[c]["admitted"] = int(_sharing(cy, c))
+        return
+    for c in range(len(cy.built)):
+        if _sharing(cy, c):
+            _take(cy, c, -cy.work[c]["min_ma"])
+    best = _next_in_queue(cy)
+    while best >= 0:
+        work = cy.work[best]
+        work["frozen"] = 1
+        on = int(cy.kept[best]["target_ma"] > 0)
+        if _fits(cy, best, work["min_ma"], on):
+            work["admitted"] = 1
+            _take(cy, best, work["min_ma"])
+        else:
+            work["why"] = TURN
+        best = _next_in_queue(cy)
+    for c in range(len(cy.built)):
+        cy.work[c]["frozen"] = 0
+
+
+@kernel
+def _next_in_queue(cy: Cycle) -> int:
+    """Lowest rank among those not yet looked at; -1: none."""
+    best = -1
+    for c in range(len(cy.built)):
+        if cy.work[c]["frozen"] == 1 or not _sharing(cy, c):
+            continue
+        if best < 0 or cy.work[c]["rank"] < cy.work[best]["rank"]:
+            best = c
+    return best
+
+
+@kernel
+def _fill(cy: Cycle) -> None:
+    """Progressive filling from the minimums up; leaves unrounded mA in `wish_ma`."""
+    left = 0
+    for g in range(len(cy.grids)):
+        for p in range(3):
+            cy.grids[g]["spare_u"][p] = max(cy.grids[g]["spare_ma"][p], 0) * UNIT
+            cy.grids[g]["slope"][p] = 0
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        if work["admitted"] == 1:
+            work["wish_ma"] = work["min_ma"]
+            left += 1
+    level = 0
+    while left > 0:
+        event = HIGHEST_LEVEL
+        for c in range(len(cy.built)):
+            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < 2:
+                event = min(event, _next_level(cy, c, level))
+        full = HIGHEST_LEVEL
+        for g in range(len(cy.grids)):
+            for p in range(3):
+                slope = cy.grids[g]["slope"][p]
+                if slope > 0:
+                    full = min(full, level + cy.grids[g]["spare_u"][p] // slope)
+        reached = min(event, full)
+        _rise(cy, reached - level)
+        level = reached
+        for c in range(len(cy.built)):
+            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < 2:
+                left -= _freeze(cy, c, level)
+
+
+@kernel
+def _next_level(cy: Cycle, c: int, level: int) -> int:
+    """Level at which the connector starts to rise above its minimum, or reaches its cap."""
+    work = cy.work[c]
+    if work["frozen"] == 0:
+        return max(level, work["min_ma"] * UNIT // work["weight"])
+    return max(level, -(-work["cap_ma"] * UNIT // work["weight"]))
+
+
+@kernel
+def _rise(cy: Cycle, step: int) -> None:
+    """Raise the level by `step` and mark the grids and phases that are full then."""
+    for g in range(len(cy.grids)):
+        grid = cy.grids[g]
+        for p in range(3):
+            grid["spare_u"][p] -= grid["slope"][p] * step
+            grid["bound"][p] = int(grid["spare_u"][p] < max(grid["slope"][p], UNIT))
+
+
+@kernel
+def _tilt(cy: Cycle, c: int, weight: int) -> None:
+    for d in range(cy.built[c]["depth"]):
+        slope = cy.grids[cy.built[c]["path"][d]]["slope"]
+        for p in range(3):
+            slope[p] += weight * cy.kept[c]["phases"][p]
+
+
+@kernel
+def _freeze(cy: Cycle, c: int, level: int) -> int:
+    """Let it start to rise, or stop it at its cap or at a full grid and phase; 1 if it is done."""
+    work = cy.work[c]
+    for d in range(cy.built[c]["depth"]):
+        g = cy.built[c]["path"][d]
+        for p in range(3):
+            if cy.kept[c]["phases"][p] == 1 and cy.grids[g]["bound"][p] == 1:
+                return _stop(cy, c, level, g, p)
+    if work["frozen"] == 0 and level >= work["min_ma"] * UNIT // work["weight"]:
+        work["frozen"] = 1
+        _tilt(cy, c, work["weight"])
+    if work["frozen"] == 1 and work["weight"] * level >= work["cap_ma"] * UNIT:
+        return _stop(cy, c, level, -1, -1)
+    return 0
+
+
+@kernel
+def _stop(cy: Cycle, c: int, level: int, g: int, p: int) -> int:
+    work = cy.work[c]
+    if work["frozen"] == 1:
+        _tilt(cy, c, -work["weight"])
+        work["wish_ma"] = min(max(work["weight"] * level // UNIT, work["min_ma"]), work["cap_ma"])
+    work["frozen"] = 2
+    if g >= 0 and work["wish_ma"] < work["cap_ma"]:
+        work["why"] = FUSE
+        work["why_grid"] = g
+        work["why_phase"] = p
+    return 1
+
+
+@kernel
+def _quantise(cy: Cycle) -> None:
+    """Whole steps of the box; the remainder step by step, first to who already has it."""
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        if work["admitted"] == 0:
+            continue
+        step = cy.built[c]["step_ma"]
+        exact = work["wish_ma"]
+        work["wish_ma"] = max(exact // step * step, work["min_ma"])
+        _take(cy, c, work["wish_ma"] - work["min_ma"])
+    for turn in range(2):
+        for c in range(len(cy.built)):
+            work = cy.work[c]
+            step = cy.built[c]["step_ma"]
+            more = min(step - (work["wish_ma"] % step), work["cap_ma"] - work["wish_ma"])
+            has_it = cy.kept[c]["target_ma"] >= work["wish_ma"] + more
+            if work["admitted"] == 0 or more <= 0 or work["why"] != FUSE:
+                continue
+            if (turn == 0) == has_it and _step_fits(cy, c, more):
+                work["wish_ma"] += more
+                _take(cy, c, more)
+
+
+@kernel
+def _step_fits(cy: Cycle, c: int, more: int) -> bool:
+    for d in range(cy.built[c]["depth"]):
+        spare = cy.grids[cy.built[c]["path"][d]]["spare_ma"]
+        for p in range(3):
+            if cy.kept[c]["phases"][p] == 1 and more > spare[p]:
+                return False
+    return True

@@ -1,0 +1,150 @@
+"""How far a reading is believed: by age, plausibility and completeness; what is assumed when it is not.
+
+Turns the phases of the devices into the phases of the site, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from controller.defaults import (
+    CYCLE_MS,
+    METER_ABSURD_FACTOR,
+    METER_FRESH_MS,
+    METER_LOST_MS,
+    METER_RETURN_SAMPLES,
+    NEVER,
+    SAMPLE_GRACE_MS,
+    UNKNOWN,
+)
+from controller.kernel import kernel
+from controller.session import book_every_phase
+from controller.topology import GUARD
+from controller.work import Cycle
+
+TOO_MUCH = 10  # a reading above this many times the rating of the outlet is no reading
+
+
+@kernel
+def believe_meters(cy: Cycle) -> None:
+    """Take over new plausible readings; call a meter lost after METER_LOST_MS without one."""
+    now = cy.clock[0]["now_ms"]
+    for g in range(len(cy.grids)):
+        for p in range(3):
+            cy.grids[g]["limit_ma"][p] = cy.built_grids[g]["limit_ma"][p]
+            cy.grids[g]["margin_ma"][p] = cy.built_grids[g]["margin_ma"][p]
+            cy.grids[g]["measured_ma"][p] = UNKNOWN
+    for m in range(len(cy.built_meters)):
+        built = cy.built_meters[m]
+        kept = cy.kept_meters[m]
+        grid = cy.grids[built["grid"]]
+        _believe_meter(cy, m)
+        age = now - max(kept["at_ms"], 0)
+        if age > METER_LOST_MS:
+            kept["lost"] = 1
+            kept["good_samples"] = 0
+        if age > METER_FRESH_MS or kept["at_ms"] == NEVER:
+            grid["held"] = 1
+        if kept["lost"] == 1:
+            grid["lost"] = 1
+            grid["safe_ma"] = built["safe_ma"]
+        grid["blind_ms"] = max(grid["blind_ms"], built["delay_ms"] + CYCLE_MS)
+        if built["role"] == GUARD and kept["lost"] == 0 and kept["at_ms"] != NEVER:
+            grid["guarded"] = 1
+            grid["measured_at_ms"] = kept["at_ms"]
+            for p in range(3):
+                grid["measured_ma"][p] = kept["current_ma"][p]
+
+
+@kernel
+def _believe_meter(cy: Cycle, m: int) -> None:
+    built = cy.built_meters[m]
+    seen = cy.seen_meters[m]
+    kept = cy.kept_meters[m]
+    if seen["at_ms"] <= kept["at_ms"]:
+        return
+    limit = cy.built_grids[built["grid"]]["limit_ma"]
+    kept["absurd"] = 0
+    for own in range(3):
+        value = seen["current_ma"][own]
+        ceiling = METER_ABSURD_FACTOR * max(limit[0], limit[1], limit[2])
+        if value == UNKNOWN or value > ceiling or value < -ceiling:
+            kept["absurd"] = 1
+    if kept["absurd"] == 1:
+        return
+    kept["at_ms"] = seen["at_ms"]
+    for own in range(3):
+        kept["current_ma"][built["phase"][own]] = seen["current_ma"][own]
+    if kept["lost"] == 1:
+        kept["good_samples"] += 1
+        if kept["good_samples"] >= METER_RETURN_SAMPLES:
+            kept["lost"] = 0
+
+
+@kernel
+def believe_connectors(cy: Cycle) -> None:
+    """Newest draw of every connector in the phases of the site, and whether it is fresh."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        work = cy.work[c]
+        draw = 0
+        for p in range(3):
+            draw += max(kept["reading_ma"][p], 0)
+        kept["charge_mas"] += draw * max(now - cy.kept_site[0]["now_ms"], 0) // 1000
+        _believe_connector(cy, c)
+        work["heard_ms"] = kept["reading_at_ms"]
+        silent = kept["event_at_ms"] > kept["reading_at_ms"]
+        if silent:
+            work["heard_ms"] = kept["event_at_ms"]
+        work["active"] = int(kept["transaction"] != 0)
+        age = now - work["heard_ms"]
+        work["fresh"] = int(
+            cy.seen[c]["online"] == 1
+            and work["heard_ms"] != NEVER
+            and age <= cy.built[c]["sample_ms"] + SAMPLE_GRACE_MS
+        )
+        for p in range(3):
+            work["reading_ma"][p] = kept["reading_ma"][p]
+            if silent:
+                work["reading_ma"][p] = 0
+            work["draw_ma"] = max(work["draw_ma"], work["reading_ma"][p])
+        _spread_unknown(cy, c)
+        for d in range(cy.built[c]["depth"]):
+            work["blind_ms"] = max(work["blind_ms"], cy.grids[cy.built[c]["path"][d]]["blind_ms"])
+        work["blind_ms"] = max(work["blind_ms"], CYCLE_MS)
+
+
+@kernel
+def _believe_connector(cy: Cycle, c: int) -> None:
+    seen = cy.seen[c]
+    kept = cy.kept[c]
+    if seen["reading_at_ms"] <= kept["reading_at_ms"]:
+        return
+    highest = UNKNOWN
+    for own in range(3):
+        highest = max(highest, seen["current_ma"][own])
+    if highest == UNKNOWN or highest > TOO_MUCH * cy.built[c]["max_ma"]:
+        return
+    kept["previous_at_ms"] = kept["reading_at_ms"]
+    kept["reading_at_ms"] = seen["reading_at_ms"]
+    cy.work[c]["news"] = 1
+    for own in range(3):
+        value = seen["current_ma"][own]
+        if value == UNKNOWN:
+            value = highest
+        kept["reading_ma"][cy.built[c]["phase"][own]] = max(value, 0)
+
+
+@kernel
+def _spread_unknown(cy: Cycle, c: int) -> None:
+    """Unknown phases carry the highest phase; current on a phase taken off puts that back at once."""
+    kept = cy.kept[c]
+    work = cy.work[c]
+    tolerance = max(700, work["draw_ma"] * 50 // 1000)
+    for p in range(3):
+        if kept["known"] == 1 and kept["phases"][p] == 0 and work["reading_ma"][p] > tolerance:
+            book_every_phase(cy.built[c], kept)
+            kept["phases"][p] = 1
+            kept["known"] = 0
+    if kept["known"] == 0:
+        for p in range(3):
+            work["reading_ma"][p] = work["draw_ma"] * kept["phases"][p]

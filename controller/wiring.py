@@ -1,0 +1,61 @@
+"""Every wire of the site file followed hop by hop, for the last check alone.
+
+Shares nothing with `topology`: one mistake must not hide in both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from controller.electrical import milliamps
+from controller.site import Connector, Site
+from controller.table import Table
+
+
+class Traces(NamedTuple):
+    """`feeders[c]`: 1 per grid that feeds it; `phase[c]`: site phase of its own L1 L2 L3; fuses in mA."""
+
+    feeders: Table
+    phase: Table
+    fuse_ma: Table
+    min_ma: Table
+    max_ma: Table
+
+
+def trace(site: Site) -> Traces:
+    """Follow every wire of the site file from the connector to the connection."""
+    names = list(site.grid)
+    outlets = [(site.chargepoint[name].fed_by, connector) for name, _, connector in site.connectors()]
+    feeders = np.zeros((len(outlets), len(names)), dtype="i8")
+    phase = np.zeros((len(outlets), 3), dtype="i8")
+    for row, (board, connector) in enumerate(outlets):
+        for own in range(3):
+            phase[row, own] = _follow(site, board, connector, own, feeders[row], names)
+    fuse_ma = np.zeros((len(names), 3), dtype="i8")
+    for row, name in enumerate(names):
+        for own in range(3):
+            at, board_phase = name, own
+            while (feeder := site.grid[at].fed_by) is not None:
+                board_phase, at = site.grid[at].rotation[board_phase], feeder
+            board_phase = site.grid[at].rotation[board_phase]
+            fuse_ma[row, board_phase] = milliamps(site.grid[name].max_current_a[own])
+    return Traces(
+        feeders,
+        phase,
+        fuse_ma,
+        np.array([milliamps(connector.min_current_a) for _, connector in outlets], dtype="i8"),
+        np.array([milliamps(connector.max_current_a) for _, connector in outlets], dtype="i8"),
+    )
+
+
+def _follow(site: Site, board: str, connector: Connector, own: int, feeders: Table, names: list[str]) -> int:
+    """Phase of the site at the end of one wire, marking the grids it runs through."""
+    wire = connector.rotation[own]
+    at: str | None = board
+    while at is not None:
+        feeders[names.index(at)] = 1
+        wire = site.grid[at].rotation[wire]
+        at = site.grid[at].fed_by
+    return wire

@@ -1,0 +1,111 @@
+"""The bench of one cycle: every table a kernel reads or writes, and the scratch columns between them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from controller.decision import Decision, Memory
+from controller.image import Image
+from controller.table import Table
+from controller.topology import Topology
+
+WORK_GRID = np.dtype(
+    [
+        ("limit_ma", "i8", (3,)),  # effective
+        ("margin_ma", "i8", (3,)),
+        ("measured_ma", "i8", (3,)),  # guard reading
+        ("measured_at_ms", "i8"),
+        ("blind_ms", "i8"),  # T_G of its meter
+        ("guarded", "i8"),  # 1: the guard reading is usable
+        ("lost", "i8"),
+        ("safe_ma", "i8"),
+        ("held", "i8"),  # 1: nothing is raised under it
+        ("panic", "i8"),
+        ("load_ma", "i8", (3,)),  # uncontrolled load used in room and book
+        ("committed_ma", "i8", (3,)),  # sum K
+        ("targets_ma", "i8", (3,)),  # sum T
+        ("low_ma", "i8", (3,)),  # sum lo
+        ("high_ma", "i8", (3,)),  # sum hi
+        ("slack_ma", "i8", (3,)),  # sum (K - hi)+
+        ("phantom_ma", "i8", (3,)),  # sum hi of connectors with unknown phases
+        ("drawing", "i8", (3,)),
+        ("oldest_ms", "i8", (3,)),  # oldest reading among those held to draw
+        ("pending_ma", "i8", (3,)),  # falls ordered and not yet visible
+        ("cut_ma", "i8", (3,)),  # guaranteed falls ordered in this cycle
+        ("spare_ma", "i8", (3,)),  # what filling may still give
+        ("spare_u", "i8", (3,)),  # the same in 1/100000 mA
+        ("slope", "i8", (3,)),  # weight that rises
+        ("bound", "i8", (3,)),  # 1: full at the present level
+        ("reserved_ma", "i8", (3,)),  # for proofs chosen in this cycle
+        ("excess_ma", "i8", (3,)),
+        ("falling", "i8"),  # 1: the estimate waits for a round of readings
+    ]
+)
+WORK_CONNECTOR = np.dtype(
+    [
+        ("reading_ma", "i8", (3,)),
+        ("draw_ma", "i8"),  # highest phase
+        ("heard_ms", "i8"),  # time of that
+        ("news", "i8"),  # 1: a reading that the last cycle did not have
+        ("fresh", "i8"),
+        ("blind_ms", "i8"),
+        ("low_ma", "i8", (3,)),
+        ("high_ma", "i8", (3,)),
+        ("active", "i8"),  # 1: a transaction runs
+        ("commandable", "i8"),
+        ("book_target_ma", "i8"),
+        ("target_before_ma", "i8"),
+        ("committed_before_ma", "i8"),
+        ("raised", "i8"),
+        ("resend", "i8"),
+        ("min_ma", "i8"),
+        ("cap_ma", "i8"),
+        ("weight", "i8"),
+        ("admitted", "i8"),
+        ("frozen", "i8"),
+        ("proof", "i8"),  # 1: chosen for a proof in this cycle
+        ("wish_ma", "i8"),
+        ("why", "i8"),
+        ("why_grid", "i8"),
+        ("why_phase", "i8"),
+        ("rank", "i8"),
+    ]
+)
+
+
+class Cycle(NamedTuple):
+    """All tables of one cycle. built: topology, seen: image, kept: memory (written), wanted: decision."""
+
+    built_grids: Table
+    built_meters: Table
+    built: Table
+    leaves_first: Table
+    clock: Table
+    seen_meters: Table
+    seen: Table
+    kept_site: Table
+    kept_grids: Table
+    kept_meters: Table
+    kept: Table
+    wanted_site: Table
+    wanted_grids: Table
+    wanted: Table
+    grids: Table
+    work: Table
+
+
+def lay_out(topology: Topology, image: Image, memory: Memory, decision: Decision) -> Cycle:
+    """A bench with cleared scratch columns; `memory` and `decision` will be written."""
+    return Cycle(
+        topology.grids,
+        topology.meters,
+        topology.connectors,
+        topology.leaves_first,
+        *image,
+        *memory,
+        *decision,
+        np.zeros(len(topology.grids), WORK_GRID),
+        np.zeros(len(topology.connectors), WORK_CONNECTOR),
+    )
