@@ -18,7 +18,7 @@ from controller.defaults import NEVER
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.image import Status
 from controller.kernel import kernel
-from controller.topology import Table
+from controller.table import Table
 
 FAR_MS: Final = 2**62
 """Later than everything: no event is due."""

@@ -1,0 +1,346 @@
+"""The truth seen through links: a `Plant` over a World, with the delays and faults of its conditions.
+
+Every time in the image is when the news arrived: the clocks of meters and boxes are not trusted, so a value
+may be older than its stamp by the delay of its link. Statuses, transactions and answers are messages in
+flight; meter values are taken and delivered by one kernel over all connectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from controller.decision import Decision
+from controller.defaults import NEVER, UNKNOWN
+from controller.image import Answer, Image, blank_image, frozen
+from controller.kernel import kernel
+from controller.table import Table
+from controller.topology import CONSUMER
+from twin import boxes
+from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
+from twin.streams import number, stream
+from twin.world import World
+
+SLOTS: Final = 64  # readings in flight on one link
+BOX_STEP_MA: Final = 100  # OCPP says a tenth of an ampere
+
+PROBE = np.dtype(
+    [
+        ("transaction", "i8"),  # the one that `due_ms` belongs to
+        ("due_ms", "i8"),  # next periodic reading
+        ("asked_at_ms", "i8"),  # when a request for a reading reaches the box, NEVER
+        ("dice", "i8"),
+        ("first", "i8"),
+        ("count", "i8"),
+        ("arrives_ms", "i8", (SLOTS,)),
+        ("current_ma", "i8", (SLOTS, 3)),
+    ]
+)
+
+
+@kernel
+def _roll(dice: int) -> int:
+    """Next state of a 31-bit congruential generator; it fits signed 64-bit products."""
+    return (dice * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
+
+
+@kernel
+def _put_in_flight(link: Table, arrives_ms: int) -> int:
+    """A slot for one more reading; the oldest is overwritten when a link has far too many under way."""
+    if link["count"] == SLOTS:
+        link["first"] = (link["first"] + 1) % SLOTS
+        link["count"] -= 1
+    slot = (link["first"] + link["count"]) % SLOTS
+    link["count"] += 1
+    link["arrives_ms"][slot] = arrives_ms
+    return int(slot)
+
+
+@kernel
+def poll_meters(
+    polls: Table, meters: Table, grids: Table, boards: Table, now_ms: int, delay_ms: int, noise_ma: float
+) -> None:
+    """Take what every meter sees now; it arrives `delay_ms` later."""
+    for m in range(len(polls)):
+        slot = _put_in_flight(polls[m], now_ms + delay_ms)
+        g = meters[m]["grid"]
+        for own in range(3):
+            p = meters[m]["phase"][own]
+            value = boards[g]["current_ma"][p]
+            if meters[m]["role"] == CONSUMER:
+                value = boards[g]["load_ma"][p]
+                for child in range(len(grids)):
+                    if grids[child]["parent"] == g and grids[child]["excluded"] != 0:
+                        value -= boards[child]["load_ma"][p]
+            if noise_ma > 0.0:  # twelve uniform numbers make a normal one
+                total = 0.0
+                for _ in range(12):
+                    polls[m]["dice"] = _roll(polls[m]["dice"])
+                    total += polls[m]["dice"] / 2147483648.0
+                value += round(noise_ma * (total - 6.0))
+            polls[m]["current_ma"][slot][own] = value
+
+
+@kernel
+def hear_meters(seen: Table, polls: Table, gauges: Table, now_ms: int) -> None:
+    """Deliver the meter readings that have arrived."""
+    for m in range(len(polls)):
+        poll = polls[m]
+        while poll["count"] > 0 and poll["arrives_ms"][poll["first"]] <= now_ms:
+            slot = poll["first"]
+            poll["first"] = (slot + 1) % SLOTS
+            poll["count"] -= 1
+            if gauges[m]["silent"] != 0:
+                continue
+            seen[m]["at_ms"] = poll["arrives_ms"][slot]
+            for own in range(3):
+                if gauges[m]["nan"] != 0:
+                    seen[m]["current_ma"][own] = UNKNOWN
+                elif gauges[m]["frozen"] == 0:
+                    seen[m]["current_ma"][own] = poll["current_ma"][slot][own]
+
+
+@kernel
+def hear_connectors(
+    seen: Table,
+    probes: Table,
+    outlets: Table,
+    connectors: Table,
+    now_ms: int,
+    latency_ms: int,
+    loss: int,
+    every_tick: bool,
+) -> None:
+    """Take the meter values that are due or asked for, and deliver those that have arrived.
+
+    `loss` is the chance of 2^31 that a message does not arrive; `every_tick` reads at every look.
+    """
+    for c in range(len(probes)):
+        probe = probes[c]
+        outlet = outlets[c]
+        take = False
+        if outlet["transaction"] != 0:
+            every_ms = connectors[c]["sample_ms"]
+            if probe["transaction"] != outlet["transaction"]:
+                probe["transaction"] = outlet["transaction"]
+                probe["due_ms"] = (outlet["transaction_at_ms"] + 999) // 1000 * 1000 + every_ms
+            if now_ms >= probe["due_ms"]:
+                probe["due_ms"] += ((now_ms - probe["due_ms"]) // every_ms + 1) * every_ms
+                take = True
+            take = take or every_tick
+        if probe["asked_at_ms"] != NEVER and now_ms >= probe["asked_at_ms"]:
+            probe["asked_at_ms"] = NEVER
+            take = True
+        if take and outlet["offline"] == 0:
+            probe["dice"] = _roll(probe["dice"])
+            if probe["dice"] >= loss:
+                slot = _put_in_flight(probe, now_ms + latency_ms + outlet["late_ms"])
+                for own in range(3):
+                    probe["current_ma"][slot][own] = outlet["draw_ma"][own]
+        while probe["count"] > 0 and probe["arrives_ms"][probe["first"]] <= now_ms:
+            slot = probe["first"]
+            probe["first"] = (slot + 1) % SLOTS
+            probe["count"] -= 1
+            if outlet["offline"] == 0:
+                seen[c]["reading_at_ms"] = probe["arrives_ms"][slot]
+                for own in range(3):
+                    seen[c]["current_ma"][own] = probe["current_ma"][slot][own]
+
+
+def _everybody(_card: str) -> bool:
+    return True
+
+
+class SimulatedPlant:
+    """The links of a site, simulated: what is measured is late, what is ordered takes its way.
+
+    With `instant` nothing takes time and every meter and connector is read at every look (minute mode).
+    """
+
+    def __init__(
+        self, world: World, *, instant: bool = False, accepts: Callable[[str], bool] = _everybody
+    ) -> None:
+        self.world = world
+        self.instant = instant
+        self.accepts = accepts
+        conditions = world.conditions
+        self.latency_ms = 0 if instant else round(conditions.links.latency_s * 1000)
+        self.delay_ms = 0 if instant else round(conditions.meters.delay_s * 1000)
+        self.poll_ms = round(conditions.meters.poll_s * 1000)
+        self.noise_ma = 0.0 if instant else conditions.meters.noise_a * 1000
+        self.loss = 0.0 if instant else conditions.links.loss
+        self.writes = np.zeros(len(world.outlets), "i8")
+        """Limits accepted by every connector so far."""
+        names = world.topology.connector_names
+        self._dice = [stream(world.seed, "loss", name) for name in names]
+        self._probes = _links(world.seed, "reading", names)
+        self._polls = _links(world.seed, "noise", world.topology.meter_names)
+        self._polled_ms = -1
+        self._image = blank_image(world.topology)
+        self._chargepoints = list(world.site.chargepoint)
+        self._start_utc_ms = round(world.start_utc.timestamp() * 1000)
+        for event in world.take_events():
+            self._hear(event)
+        world.listener = self._hear
+        self._boot()
+        self.advance(world.now_ms)
+
+    def _boot(self) -> None:
+        """Every box has been brought in before the story begins: known, and its start current verified."""
+        rows = self._image.connectors
+        for row, (name, _, _) in enumerate(self.world.site.connectors()):
+            rows[row]["firmware"] = number("firmware", name)
+            self._report(row)
+
+    def _report(self, row: int) -> None:
+        """What a box says when its link comes up."""
+        seen, outlet, now_ms = self._image.connectors[row], self.world.outlets[row], self.world.now_ms
+        if outlet["offline"]:
+            return
+        seen["online"] = 1
+        seen["default_ma"] = self.world.topology.connectors[row]["fallback_ma"]
+        seen["status"], seen["status_at_ms"] = outlet["status"], now_ms
+        if seen["transaction"] != outlet["transaction"]:
+            seen["transaction"], seen["transaction_at_ms"] = outlet["transaction"], now_ms
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def advance(self, until_ms: int) -> None:
+        """Take the world to `until_ms`, looking at the meters on the way when they would be polled."""
+        world = self.world
+        if self.instant:
+            world.advance(until_ms)
+            self._poll()
+        else:
+            # Older samples than these are not the newest any more when the controller looks.
+            oldest_ms = until_ms - self.delay_ms - self.poll_ms + 1
+            next_ms = self._polled_ms + 1
+            poll_ms = -(-max(oldest_ms, next_ms) // self.poll_ms) * self.poll_ms
+            while poll_ms <= until_ms:
+                world.advance(poll_ms)
+                self._poll()
+                poll_ms += self.poll_ms
+            world.advance(until_ms)
+        self._listen()
+
+    def _poll(self) -> None:
+        world = self.world
+        built = world.built
+        self._polled_ms = world.now_ms
+        poll_meters(
+            self._polls, built.meters, built.grids, world.boards, world.now_ms, self.delay_ms, self.noise_ma
+        )
+
+    def _listen(self) -> None:
+        world = self.world
+        hear_meters(self._image.meters, self._polls, world.gauges, world.now_ms)
+        hear_connectors(
+            self._image.connectors,
+            self._probes,
+            world.outlets,
+            world.topology.connectors,
+            world.now_ms,
+            self.latency_ms,
+            round(self.loss * 2**31),
+            self.instant,
+        )
+
+    # -- the two faces of a Plant ------------------------------------------------------------------
+
+    def measure(self) -> Image:
+        """A frozen image of what has arrived by now."""
+        clock = self._image.clock[0]
+        clock["now_ms"] = self.world.now_ms
+        clock["utc_ms"] = self._start_utc_ms + self.world.now_ms
+        clock["utc_trusted"] = 1
+        return frozen(self._image)
+
+    def distribute(self, decision: Decision) -> None:
+        """Put the orders and the requests for readings on their links."""
+        rows = decision.connectors
+        for c in np.flatnonzero(rows["put"] | rows["ask"]).tolist():
+            row = rows[c]
+            if row["put"]:
+                limit_ma = int(row["target_ma"]) // BOX_STEP_MA * BOX_STEP_MA
+                self._send(c, int(row["order_seq"]), limit_ma, int(row["lease_until_ms"]))
+            if row["ask"] and not self._lost(c):
+                self._probes[c]["asked_at_ms"] = self.world.now_ms + self.latency_ms
+
+    def _lost(self, connector: int) -> bool:
+        return self.loss > 0 and self._dice[connector].random() < self.loss
+
+    def _send(self, connector: int, seq: int, limit_ma: int, lease_until_ms: int) -> None:
+        if self._image.connectors[connector]["online"] and not self._lost(connector):
+            self._after(self.latency_ms, partial(self._obey, connector, seq, limit_ma, lease_until_ms))
+
+    def _obey(self, connector: int, seq: int, limit_ma: int, lease_until_ms: int) -> None:
+        outlet = self.world.outlets[connector]
+        if outlet["offline"]:
+            return
+        answer = boxes.order(self.world, connector, limit_ma, lease_until_ms)
+        self.writes[connector] += answer == Answer.ACCEPTED
+        if not self._lost(connector):
+            self._after(
+                self.latency_ms + int(outlet["late_ms"]), partial(self._answer, connector, seq, answer)
+            )
+
+    def _answer(self, connector: int, seq: int, answer: Answer) -> None:
+        seen = self._image.connectors[connector]
+        if seq > seen["answered_seq"] and seen["online"]:
+            seen["answered_seq"], seen["answer"] = seq, answer
+            seen["answered_at_ms"] = self.world.now_ms
+
+    # -- messages from the boxes -------------------------------------------------------------------
+
+    def _after(self, delay_ms: int, action: Callable[[], None]) -> None:
+        if delay_ms:
+            self.world.at(self.world.now_ms + delay_ms, action)
+        else:
+            action()
+
+    def _hear(self, event: Event) -> None:
+        """A box has something to say; it arrives a latency later, if its link is up then."""
+        if isinstance(event, LinkChanged):
+            self._link_changed(event)
+        elif isinstance(event, CardPresented):
+            self._after(2 * self.latency_ms, partial(self._card, event))
+        elif isinstance(event, StatusChanged | TransactionStarted | TransactionEnded):
+            self._after(self.latency_ms, partial(self._note, event))
+
+    def _note(self, event: StatusChanged | TransactionStarted | TransactionEnded) -> None:
+        seen, now_ms = self._image.connectors[event.connector], self.world.now_ms
+        if not seen["online"]:
+            return
+        if isinstance(event, StatusChanged):
+            seen["status"], seen["status_at_ms"] = event.status, now_ms
+            return
+        seen["transaction"] = event.transaction if isinstance(event, TransactionStarted) else 0
+        seen["transaction_at_ms"] = now_ms
+
+    def _card(self, event: CardPresented) -> None:
+        outlet = self.world.outlets[event.connector]
+        if not outlet["plugged"]:
+            return
+        if self.accepts(event.card):
+            self.world.start_transaction(event.connector)
+        else:
+            self.world.refuse_card(event.connector)
+
+    def _link_changed(self, event: LinkChanged) -> None:
+        rows = self.world.rows_of(event.chargepoint)
+        if event.up:
+            for row in rows:
+                self._after(self.latency_ms, partial(self._report, row))
+        else:
+            self._image.connectors["online"][rows] = 0
+
+
+def _links(seed: int, purpose: str, names: tuple[str, ...]) -> Table:
+    table = np.zeros(len(names), PROBE)
+    table["asked_at_ms"] = NEVER
+    for row, name in zip(table, names, strict=True):
+        row["dice"] = number(seed, purpose, name) & 0x7FFF_FFFF
+    return table
