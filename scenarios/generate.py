@@ -17,6 +17,8 @@ import numpy as np
 
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.site import Site, SiteError, build
+from controller.topology import compile_site
+from scenarios.scenario import Story
 from twin.conditions import Conditions
 from twin.sessions import Session, draw_car
 from twin.sources import Load, Profile
@@ -48,6 +50,23 @@ class _Board:
     def whole_outlets_a(self) -> float:
         """Ratings of all outlets on and below."""
         return self.outlets_a + sum(child.whole_outlets_a() for child in self.children)
+
+
+def draw_story(seed: int) -> Story:
+    """The whole story of a seed: 20-40 min in true mode."""
+    length_s = 60.0 * int(stream(seed, "generate", "length").integers(20, 41))
+    site = draw_site(seed)
+    return Story(
+        name=site.name,
+        site=site,
+        topology=compile_site(site),
+        conditions=draw_conditions(seed, site, length_s),
+        sessions=draw_sessions(seed, site, length_s),
+        loads=draw_loads(seed, site, length_s),
+        start_utc=START,
+        length_ms=round(length_s * 1000),
+        seed=seed,
+    )
 
 
 def draw_site(seed: int) -> Site:

@@ -27,13 +27,8 @@ def test_every_drawn_site_is_valid_and_compiles(drawn):
 
 def test_the_same_number_draws_the_same_story_and_another_number_another(drawn):
     def story(seed):
-        site = generate.draw_site(seed)
-        return (
-            site,
-            generate.draw_sessions(seed, site, LENGTH_S),
-            generate.draw_loads(seed, site, LENGTH_S),
-            generate.draw_conditions(seed, site, LENGTH_S),
-        )
+        told = generate.draw_story(seed)
+        return told.site, told.sessions, told.loads, told.conditions
 
     assert story(7) == story(7)
     assert all(one != other for one, other in zip(story(1), story(12), strict=True))
