@@ -107,6 +107,8 @@ class Decision(NamedTuple):
 
 WINDOW = 12
 """Change points that a sliding maximum remembers; more are merged towards the safe side."""
+SHORT_WINDOW = 4
+"""The same for the few seconds of a meter's delay."""
 
 GRID_MEMORY = np.dtype(
     [
@@ -165,11 +167,11 @@ CONNECTOR_MEMORY = np.dtype(
         ("reading_at_ms", "i8"),
         ("previous_at_ms", "i8"),  # of the reading before
         ("event_at_ms", "i8"),  # a status or an end of transaction that says it draws nothing
-        ("low_ma", "i8", (3, WINDOW)),  # sliding minimum of lo, stored negated
-        ("low_until_ms", "i8", (3, WINDOW)),
+        ("low_ma", "i8", (3, SHORT_WINDOW)),  # sliding minimum of lo, stored negated
+        ("low_until_ms", "i8", (3, SHORT_WINDOW)),
         ("low_count", "i8", (3,)),
-        ("high_ma", "i8", (3, WINDOW)),  # sliding maximum of hi
-        ("high_until_ms", "i8", (3, WINDOW)),
+        ("high_ma", "i8", (3, SHORT_WINDOW)),  # sliding maximum of hi
+        ("high_until_ms", "i8", (3, SHORT_WINDOW)),
         ("high_count", "i8", (3,)),
         ("fall_from_ma", "i8", (3,)),  # lo before the lowering that the meter cannot show yet
         ("fall_since_ms", "i8"),

@@ -17,6 +17,7 @@ FUSE = int(Because.FUSE)
 PROOF = int(Because.PROOF)
 TURN = int(Because.TURN)
 
+AT_MINIMUM, RISING, STOPPED, ROUNDED_UP = 0, 1, 2, 3
 UNIT = 100_000
 HIGHEST_LEVEL = UNLIMITED_MA * UNIT
 
@@ -197,12 +198,14 @@ def _fill(cy: Cycle) -> None:
         work = cy.work[c]
         if work["admitted"] == 1:
             work["wish_ma"] = work["min_ma"]
+            work["start_level"] = work["min_ma"] * UNIT // work["weight"]
+            work["cap_level"] = -(-work["cap_ma"] * UNIT // work["weight"])
             left += 1
     level = 0
     while left > 0:
         event = HIGHEST_LEVEL
         for c in range(len(cy.built)):
-            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < 2:
+            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < STOPPED:
                 event = min(event, _next_level(cy, c, level))
         full = HIGHEST_LEVEL
         for g in range(len(cy.grids)):
@@ -214,7 +217,7 @@ def _fill(cy: Cycle) -> None:
         _rise(cy, reached - level)
         level = reached
         for c in range(len(cy.built)):
-            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < 2:
+            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < STOPPED:
                 left -= _freeze(cy, c, level)
 
 
@@ -222,9 +225,9 @@ def _fill(cy: Cycle) -> None:
 def _next_level(cy: Cycle, c: int, level: int) -> int:
     """Level at which the connector starts to rise above its minimum, or reaches its cap."""
     work = cy.work[c]
-    if work["frozen"] == 0:
-        return max(level, work["min_ma"] * UNIT // work["weight"])
-    return max(level, -(-work["cap_ma"] * UNIT // work["weight"]))
+    if work["frozen"] == AT_MINIMUM:
+        return max(level, work["start_level"])
+    return max(level, work["cap_level"])
 
 
 @kernel
@@ -254,10 +257,10 @@ def _freeze(cy: Cycle, c: int, level: int) -> int:
         for p in range(3):
             if cy.kept[c]["phases"][p] == 1 and cy.grids[g]["bound"][p] == 1:
                 return _stop(cy, c, level, g, p)
-    if work["frozen"] == 0 and level >= work["min_ma"] * UNIT // work["weight"]:
-        work["frozen"] = 1
+    if work["frozen"] == AT_MINIMUM and level >= work["start_level"]:
+        work["frozen"] = RISING
         _tilt(cy, c, work["weight"])
-    if work["frozen"] == 1 and work["weight"] * level >= work["cap_ma"] * UNIT:
+    if work["frozen"] == RISING and level >= work["cap_level"]:
         return _stop(cy, c, level, -1, -1)
     return 0
 
@@ -265,10 +268,10 @@ def _freeze(cy: Cycle, c: int, level: int) -> int:
 @kernel
 def _stop(cy: Cycle, c: int, level: int, g: int, p: int) -> int:
     work = cy.work[c]
-    if work["frozen"] == 1:
+    if work["frozen"] == RISING:
         _tilt(cy, c, -work["weight"])
         work["wish_ma"] = min(max(work["weight"] * level // UNIT, work["min_ma"]), work["cap_ma"])
-    work["frozen"] = 2
+    work["frozen"] = STOPPED
     if g >= 0 and work["wish_ma"] < work["cap_ma"]:
         work["why"] = FUSE
         work["why_grid"] = g
@@ -293,10 +296,11 @@ def _quantise(cy: Cycle) -> None:
             step = cy.built[c]["step_ma"]
             more = min(step - (work["wish_ma"] % step), work["cap_ma"] - work["wish_ma"])
             has_it = cy.kept[c]["target_ma"] >= work["wish_ma"] + more
-            if work["admitted"] == 0 or more <= 0 or work["why"] != FUSE:
+            if work["frozen"] != STOPPED or more <= 0 or work["why"] != FUSE:
                 continue
             if (turn == 0) == has_it and _step_fits(cy, c, more):
                 work["wish_ma"] += more
+                work["frozen"] = ROUNDED_UP
                 _take(cy, c, more)
 
 

@@ -1,4 +1,4 @@
-"""Sliding maximum over time, exact while at most WINDOW change points lie inside, safe beyond.
+"""Sliding maximum over time, exact while at most as many change points as there are slots lie inside, safe beyond.
 
 `values` falls and `until` rises from slot 0 on; a value holds until the next push. A minimum is the
 maximum of the negated values.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.decision import WINDOW
 from controller.kernel import kernel
 
 
@@ -26,7 +25,7 @@ def push(values: Any, until: Any, count: int, now: int, value: int, keep_ms: int
     count -= expired
     while count > 0 and values[count - 1] <= value:
         count -= 1
-    if count == WINDOW:
+    if count == len(values):
         until[count - 1] = now
         return count
     values[count] = value

@@ -65,6 +65,8 @@ WORK_CONNECTOR = np.dtype(
         ("weight", "i8"),
         ("admitted", "i8"),
         ("frozen", "i8"),
+        ("start_level", "i8"),
+        ("cap_level", "i8"),
         ("proof", "i8"),  # 1: chosen for a proof in this cycle
         ("wish_ma", "i8"),
         ("why", "i8"),
