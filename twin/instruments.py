@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from controller.topology import CONSUMER
 from twin import boxes
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.streams import number, stream
+from twin.vehicles import FAR_MS
 from twin.world import World
 
 SLOTS: Final = 64  # readings in flight on one link
@@ -48,7 +49,7 @@ def _roll(dice: int) -> int:
 
 
 @kernel
-def _put_in_flight(link: Table, arrives_ms: int) -> int:
+def _put_in_flight(link: Any, arrives_ms: int) -> int:
     """A slot for one more reading; the oldest is overwritten when a link has far too many under way."""
     if link["count"] == SLOTS:
         link["first"] = (link["first"] + 1) % SLOTS
@@ -104,6 +105,18 @@ def hear_meters(seen: Table, polls: Table, gauges: Table, now_ms: int) -> None:
 
 
 @kernel
+def _take(probe: Any, outlet: Any, arrives_ms: int, loss: int) -> None:
+    """A reading of this instant sets out, unless the link is down or the message gets lost."""
+    if outlet["offline"] != 0:
+        return
+    probe["dice"] = _roll(probe["dice"])
+    if probe["dice"] >= loss:
+        slot = _put_in_flight(probe, arrives_ms + outlet["late_ms"])
+        for own in range(3):
+            probe["current_ma"][slot][own] = outlet["draw_ma"][own]
+
+
+@kernel
 def hear_connectors(
     seen: Table,
     probes: Table,
@@ -127,19 +140,20 @@ def hear_connectors(
             if probe["transaction"] != outlet["transaction"]:
                 probe["transaction"] = outlet["transaction"]
                 probe["due_ms"] = (outlet["transaction_at_ms"] + 999) // 1000 * 1000 + every_ms
+            take = every_tick
             if now_ms >= probe["due_ms"]:
-                probe["due_ms"] += ((now_ms - probe["due_ms"]) // every_ms + 1) * every_ms
-                take = True
-            take = take or every_tick
+                # Due times that were jumped over had the same value: nothing happened since.
+                missed = (now_ms - probe["due_ms"]) // every_ms
+                if missed > 0:
+                    _take(probe, outlet, probe["due_ms"] + (missed - 1) * every_ms + latency_ms, loss)
+                _take(probe, outlet, probe["due_ms"] + missed * every_ms + latency_ms, loss)
+                probe["due_ms"] += (missed + 1) * every_ms
+                take = False
         if probe["asked_at_ms"] != NEVER and now_ms >= probe["asked_at_ms"]:
             probe["asked_at_ms"] = NEVER
             take = True
-        if take and outlet["offline"] == 0:
-            probe["dice"] = _roll(probe["dice"])
-            if probe["dice"] >= loss:
-                slot = _put_in_flight(probe, now_ms + latency_ms + outlet["late_ms"])
-                for own in range(3):
-                    probe["current_ma"][slot][own] = outlet["draw_ma"][own]
+        if take:
+            _take(probe, outlet, now_ms + latency_ms, loss)
         while probe["count"] > 0 and probe["arrives_ms"][probe["first"]] <= now_ms:
             slot = probe["first"]
             probe["first"] = (slot + 1) % SLOTS
@@ -148,6 +162,39 @@ def hear_connectors(
                 seen[c]["reading_at_ms"] = probe["arrives_ms"][slot]
                 for own in range(3):
                     seen[c]["current_ma"][own] = probe["current_ma"][slot][own]
+
+
+@kernel
+def _apart(one: Table, other: Table, same_ma: int) -> bool:
+    for own in range(3):
+        if abs(one[own] - other[own]) > same_ma:
+            return True
+    return False
+
+
+@kernel
+def next_reading(
+    probes: Table, seen: Table, outlets: Table, polls: Table, meters: Table, latency_ms: int, same_ma: int
+) -> int:
+    """When the next reading arrives that differs from what is seen, while nothing changes."""
+    soon = FAR_MS
+    for m in range(len(polls)):
+        for n in range(polls[m]["count"]):
+            slot = (polls[m]["first"] + n) % SLOTS
+            if _apart(polls[m]["current_ma"][slot], meters[m]["current_ma"], same_ma):
+                soon = min(soon, polls[m]["arrives_ms"][slot])
+    for c in range(len(probes)):
+        probe = probes[c]
+        for n in range(probe["count"]):
+            slot = (probe["first"] + n) % SLOTS
+            if _apart(probe["current_ma"][slot], seen[c]["current_ma"], same_ma):
+                soon = min(soon, probe["arrives_ms"][slot])
+        if outlets[c]["offline"] == 0 and _apart(outlets[c]["draw_ma"], seen[c]["current_ma"], same_ma):
+            if outlets[c]["transaction"] != 0:
+                soon = min(soon, probe["due_ms"] + latency_ms + outlets[c]["late_ms"])
+            if probe["asked_at_ms"] != NEVER:
+                soon = min(soon, probe["asked_at_ms"] + latency_ms + outlets[c]["late_ms"])
+    return int(soon)
 
 
 def _everybody(_card: str) -> bool:
@@ -222,6 +269,7 @@ class SimulatedPlant:
             while poll_ms <= until_ms:
                 world.advance(poll_ms)
                 self._poll()
+                self._listen()
                 poll_ms += self.poll_ms
             world.advance(until_ms)
         self._listen()
@@ -246,6 +294,24 @@ class SimulatedPlant:
             self.latency_ms,
             round(self.loss * 2**31),
             self.instant,
+        )
+
+    @property
+    def seen(self) -> Image:
+        """The image as it stands; it goes on changing."""
+        return self._image
+
+    def next_reading_ms(self, same_ma: int) -> int:
+        """When a reading may arrive that differs by more than `same_ma`, if nothing happens on the site."""
+        world = self.world
+        return next_reading(
+            self._probes,
+            self._image.connectors,
+            world.outlets,
+            self._polls,
+            self._image.meters,
+            self.latency_ms,
+            same_ma,
         )
 
     # -- the two faces of a Plant ------------------------------------------------------------------

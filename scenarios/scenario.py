@@ -1,0 +1,294 @@
+"""A scenario: a site, who comes, what happens, and how the story must end.
+
+`load` reads a scenario file or raises SiteError with one sentence per fault; `prepare` makes of it a `Story`,
+which is everything that a run needs and names no file any more. Paths in a file are relative to that file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from controller.site import Site, SiteError, build, sentence
+from controller.topology import Topology, compile_site
+from twin.conditions import Conditions, Seconds
+from twin.sessions import Session, read_sessions
+from twin.sources import Load, read_profile
+
+Mode = Literal["true", "minute"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FromFile(_Table):
+    """Real sessions from a CSV (ACN-Data or our own columns)."""
+
+    kind: Literal["csv"]
+    file: Path
+    energy: Literal["requested", "delivered"] = "requested"
+    """Which energy of an ACN file its driver wants here."""
+
+
+class Generated(_Table):
+    """Drivers who come by the distributions of ElaadNL."""
+
+    kind: Literal["generator"]
+    population: Literal["workplace", "public", "private"] = "workplace"
+    drivers: Annotated[int, Field(ge=1, le=20_000)]
+    patience_s: Seconds = 1800.0
+    """How long they wait for a free connector."""
+
+
+class LoadProfile(_Table):
+    """A building load, or with `generates` a generator, from a column of a CSV of relative values."""
+
+    grid: str
+    file: Path
+    column: str
+    peak_kw: Annotated[float, Field(gt=0, le=100_000)]
+    generates: bool = False
+    split: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Parts on the board's own L1, L2, L3."""
+
+
+class Bound(_Table):
+    """What a figure may be at the end."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """True within the bounds, both included."""
+        return (self.at_least is None or value >= self.at_least - 1e-9) and (
+            self.at_most is None or value <= self.at_most + 1e-9
+        )
+
+    def words(self) -> str:
+        """The bounds as a text."""
+        parts = []
+        if self.at_least is not None:
+            parts.append(f"at least {self.at_least:g}")
+        if self.at_most is not None:
+            parts.append(f"at most {self.at_most:g}")
+        return " and ".join(parts) or "anything"
+
+
+Quantity = Literal["current_a", "cars_a", "committed_a", "target_a", "draw_a"]
+
+
+class During(Bound):
+    """What must hold in every cycle of a span, for a grid on every phase or for a connector.
+
+    `current_a`, `cars_a` and `draw_a` are the truth of the twin, `committed_a` and `target_a` the book.
+    """
+
+    from_s: Seconds
+    until_s: Seconds
+    grid: str | None = None
+    connector: str | None = None
+    quantity: Quantity
+
+
+class Scenario(_Table):
+    """A scenario file. `start` without an offset is local time of the site."""
+
+    name: str = Field(min_length=1)
+    site: str | dict[str, Any]
+    """Path of a site file, or the site itself."""
+    start: datetime
+    length_s: Seconds = Field(gt=0)
+    seed: int = Field(default=1, ge=0)
+    mode: Mode = "true"
+    cycle_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    sessions: FromFile | Generated = Field(discriminator="kind")
+    loads: tuple[LoadProfile, ...] = Field(default=(), alias="load")
+    conditions: Conditions = Conditions()
+    expect: dict[str, Bound] = Field(default_factory=dict)
+    """Bounds on the figures of merit, by their names."""
+    during: tuple[During, ...] = ()
+    _source: Path = PrivateAttr(default=Path("scenario"))
+
+    @property
+    def source(self) -> Path:
+        """The file it came from; its paths are relative to that."""
+        return self._source
+
+    def read_from(self, path: Path) -> Scenario:
+        """The same scenario, as read from this file."""
+        self._source = path
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything a run needs, prepared: nothing is read any more."""
+
+    name: str
+    site: Site
+    topology: Topology
+    conditions: Conditions
+    sessions: tuple[Session, ...]
+    loads: tuple[Load, ...]
+    start_utc: datetime
+    length_ms: int
+    seed: int
+    mode: Mode = "true"
+    cycle_ms: int = 1_000
+    expect: dict[str, Bound] = field(default_factory=dict)
+    during: tuple[During, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def load(path: Path | str, *, seed: int | None = None, mode: Mode | None = None) -> Scenario:
+    """Read a scenario file; `seed` and `mode` replace those of the file. Raises SiteError."""
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SiteError([f"{path}: cannot be read: {error.strerror}; give the path of a scenario."]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SiteError([f"{path}: this is not TOML: {error}"]) from None
+    if isinstance(tables.get("start"), date) and not isinstance(tables["start"], datetime):
+        tables["start"] = datetime.combine(tables["start"], datetime.min.time())
+    tables |= {key: value for key, value in (("seed", seed), ("mode", mode)) if value is not None}
+    try:
+        scenario = Scenario.model_validate(tables).read_from(path)
+    except ValidationError as error:
+        raise SiteError([sentence(str(path), fault, Scenario) for fault in error.errors()]) from None
+    lines = [f"{path}: {line}" for line in _expectation_faults(scenario)]
+    if lines:
+        raise SiteError(lines)
+    return scenario
+
+
+def _expectation_faults(scenario: Scenario) -> Iterator[str]:
+    # Imported here: figures come from a run, and a run needs scenarios.
+    from scenarios.figures import Figures
+
+    known = Figures.names()
+    for name in scenario.expect:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f'did you mean "{close[0]}"?' if close else f"the figures are {', '.join(known)}."
+            yield f"[expect] {name}: there is no such figure; {hint}"
+    for number, during in enumerate(scenario.during, start=1):
+        if (during.grid is None) == (during.connector is None):
+            yield f"[during] number {number}: name either a grid or a connector."
+        elif (during.quantity == "draw_a" and during.grid) or (
+            during.quantity in ("current_a", "cars_a") and during.connector
+        ):
+            yield f"[during] number {number} quantity: a connector has draw_a, a grid current_a and cars_a."
+        if during.until_s <= during.from_s:
+            yield f"[during] number {number} until_s: must be later than from_s."
+
+
+def prepare(scenario: Scenario) -> Story:
+    """Read everything the scenario names. Raises SiteError."""
+    source, folder = str(scenario.source), scenario.source.parent
+    site = _site(scenario)
+    lines = [f"{source}: {line}" for line in _reference_faults(scenario, site)]
+    if lines:
+        raise SiteError(lines)
+    zone = _zone(site)
+    topology = compile_site(site)
+    start = scenario.start if scenario.start.tzinfo else scenario.start.replace(tzinfo=zone)
+    start_utc = start.astimezone(UTC)
+    length_ms = round(scenario.length_s * 1000)
+    loads = []
+    for table in scenario.loads:
+        profile = read_profile(folder / table.file, table.column)
+        whole = sum(table.split)
+        first, second, third = (part / whole for part in table.split)
+        peak_w = table.peak_kw * (-1000 if table.generates else 1000)
+        loads.append(Load(table.grid, peak_w, profile, (first, second, third), zone))
+    remarks: tuple[str, ...] = ()
+    if isinstance(scenario.sessions, FromFile):
+        sessions, remarks = read_sessions(
+            folder / scenario.sessions.file,
+            topology.connector_names,
+            start_utc,
+            zone,
+            scenario.seed,
+            scenario.sessions.energy,
+            length_ms,
+        )
+    else:
+        # Mesa costs more than a second: only those who want drivers pay it.
+        from twin.drivers import come
+
+        sessions = come(
+            scenario.sessions.population,
+            scenario.sessions.drivers,
+            len(topology.connectors),
+            start_utc,
+            length_ms,
+            zone,
+            scenario.seed,
+            scenario.sessions.patience_s,
+        )
+    return Story(
+        name=scenario.name,
+        site=site,
+        topology=topology,
+        conditions=scenario.conditions,
+        sessions=sessions,
+        loads=tuple(loads),
+        start_utc=start_utc,
+        length_ms=length_ms,
+        seed=scenario.seed,
+        mode=scenario.mode,
+        cycle_ms=round(scenario.cycle_s * 1000),
+        expect=scenario.expect,
+        during=scenario.during,
+        remarks=remarks,
+    )
+
+
+def _site(scenario: Scenario) -> Site:
+    if isinstance(scenario.site, dict):
+        return build(scenario.site, f"{scenario.source}: [site]")
+    path = scenario.source.parent / scenario.site
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SiteError([f"{scenario.source}: site: {path} cannot be read: {error.strerror}."]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SiteError([f"{path}: this is not TOML: {error}"]) from None
+    return build(tables, str(path))
+
+
+def _zone(site: Site) -> ZoneInfo:
+    try:
+        return ZoneInfo(site.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise SiteError(
+            [f'timezone: there is no "{site.timezone}"; write it like Europe/Amsterdam.']
+        ) from None
+
+
+def _reference_faults(scenario: Scenario, site: Site) -> Iterator[str]:
+    yield from scenario.conditions.complaints(site)
+    connectors = [f"{name}/{connector.number}" for name, _, connector in site.connectors()]
+    for number, table in enumerate(scenario.loads, start=1):
+        if table.grid not in site.grid:
+            yield f'[load] number {number} grid: the site has no grid "{table.grid}".'
+        if sum(table.split) <= 0 or min(table.split) < 0:
+            yield f"[load] number {number} split: give three parts, none below 0, like [1, 1, 1]."
+    for number, during in enumerate(scenario.during, start=1):
+        if during.grid is not None and during.grid not in site.grid:
+            yield f'[during] number {number} grid: the site has no grid "{during.grid}".'
+        if during.connector is not None and during.connector not in connectors:
+            yield (
+                f'[during] number {number} connector: the site has no connector "{during.connector}";'
+                ' write it like "bay_01/1".'
+            )

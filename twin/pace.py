@@ -1,0 +1,97 @@
+"""How time passes between two cycles of the controller.
+
+*Minute mode*: cycle and tick are 60 s and orders act within the tick. *True mode*: cycles of a second; while
+nothing is unsettled the world runs on to the first second at which the image differs from the one that the
+controller last saw, or to the time at which a timer of the controller is due. A reading that arrives
+unchanged (within `SAME_MA`) is no reason for a cycle; only its time stamp is refreshed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from controller.decision import Decision
+from controller.image import Image
+from controller.kernel import kernel
+from controller.table import Table
+from twin.instruments import SimulatedPlant
+
+TICK_MS: Final = 60_000
+SAME_MA: Final = 300
+"""Readings that differ by less are the same: well inside the pooled tolerance of any estimate."""
+RESTLESS_MS: Final = 5_000  # longest jump where messages may be lost: a missing reading is news too
+
+
+@kernel
+def differs(seen: Table, last: Table, meters: Table, last_meters: Table) -> bool:
+    """True when the image says anything new, the ages of its readings aside."""
+    for m in range(len(meters)):
+        for p in range(3):
+            if abs(meters[m]["current_ma"][p] - last_meters[m]["current_ma"][p]) > SAME_MA:
+                return True
+    for c in range(len(seen)):
+        now, was = seen[c], last[c]
+        if (
+            now["online"] != was["online"]
+            or now["status"] != was["status"]
+            or now["transaction"] != was["transaction"]
+            or now["answered_seq"] != was["answered_seq"]
+            or now["default_ma"] != was["default_ma"]
+            or now["wish_ma"] != was["wish_ma"]
+            or now["weight_percent"] != was["weight_percent"]
+        ):
+            return True
+        for p in range(3):
+            if abs(now["current_ma"][p] - was["current_ma"][p]) > SAME_MA:
+                return True
+    return False
+
+
+class Pace:
+    """Takes a plant from one cycle to the next."""
+
+    def __init__(self, plant: SimulatedPlant, cycle_ms: int, end_ms: int) -> None:
+        self.plant = plant
+        self.cycle_ms = TICK_MS if plant.instant else cycle_ms
+        self.end_ms = end_ms
+        conditions = plant.world.conditions
+        self._restless_ms = end_ms
+        self._may_fall_silent = any(fault.kind == "meter_silent" for fault in conditions.faults)
+        if conditions.links.loss > 0:
+            self._restless_ms = RESTLESS_MS
+        if conditions.meters.noise_a > 0 or plant.poll_ms != cycle_ms:
+            self._restless_ms = 0
+
+    def next_cycle(self, image: Image, decision: Decision) -> bool:
+        """Advance the plant to its next cycle; False when the story is over."""
+        now_ms = self.plant.world.now_ms
+        if now_ms >= self.end_ms:
+            return False
+        site = decision.site[0]
+        if self.plant.instant or not site["settled"] or not self._restless_ms or self._silence():
+            self.plant.advance(min(self.end_ms, now_ms + self.cycle_ms))
+            return True
+        due_ms = min(self.end_ms, self._whole(int(site["next_ms"])), now_ms + self._restless_ms)
+        due_ms = max(due_ms, now_ms + self.cycle_ms)
+        self._run_on(image, min(due_ms, self.end_ms))
+        return True
+
+    def _run_on(self, image: Image, due_ms: int) -> None:
+        """Advance to `due_ms` or to the first whole cycle at which there is something to see."""
+        plant, world = self.plant, self.plant.world
+        while world.now_ms < due_ms:
+            soon_ms = min(world.next_news_ms(), plant.next_reading_ms(SAME_MA))
+            stop_ms = max(self._whole(soon_ms), world.now_ms + self.cycle_ms)
+            plant.advance(min(stop_ms, due_ms))
+            if differs(plant.seen.connectors, image.connectors, plant.seen.meters, image.meters):
+                return
+            if self._silence():
+                return
+
+    def _silence(self) -> bool:
+        """A reading that does not come is news that no reading brings."""
+        return bool(self._may_fall_silent and self.plant.world.gauges["silent"].any())
+
+    def _whole(self, at_ms: int) -> int:
+        """The first cycle not before `at_ms`."""
+        return -(-at_ms // self.cycle_ms) * self.cycle_ms
