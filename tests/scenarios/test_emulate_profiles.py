@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scenarios.emulate_profiles import ProfileStore, Refused, Transaction, read_profile
+from scenarios.emulate.profiles import ProfileStore, Refused, Transaction, read_profile
 
 T0 = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 HOUR, DAY = 3_600_000, 86_400_000

@@ -1,0 +1,145 @@
+"""A world on real wires: its boxes dial in over OCPP, its meters answer on Modbus TCP.
+
+The world moves when it is told to (`advance`) or by itself along a clock (`run`); frames are answered
+whenever they come, at the world's time of that moment. The wires are real, so the latency and the loss that
+a scenario imagines for its links are not played on top; whatever else its conditions say is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from hardware.clock import Clock
+from hardware.links import ModbusTcp
+from hardware.registers import Reading, load_map
+from scenarios.emulate.chargepoint import Chargepoint
+from scenarios.emulate.meters import MeterServer
+from scenarios.emulate.outlets import Nameplate
+from scenarios.emulate.truth import Displays, Outlets
+from scenarios.emulate.wires import Wire
+from twin.events import CardPresented, Event, FuseTripped, LinkChanged, TransactionEnded
+from twin.world import World
+
+LONGEST_REST_MS = 1_000
+
+
+class Emulation:
+    """All boxes and meters of a world. `ocpp_url` is that of the central system, without identity."""
+
+    def __init__(self, world: World, ocpp_url: str) -> None:
+        self.world = world
+        self._names = list(world.site.chargepoint)
+        self._wires = [self._wire(name, ocpp_url) for name in self._names]
+        self._rows = [world.rows_of(name) for name in self._names]
+        self._box_of = {row: box for box, rows in enumerate(self._rows) for row in rows}
+        self._due_ms: list[int | None] = [wire.box.due_ms for wire in self._wires]
+        self._displays = Displays(world)
+        self._links = {name: ModbusTcp.model_validate(m.link) for name, m in world.site.meter.items()}
+        self._meters = {name: self._meter(row, link) for row, (name, link) in enumerate(self._links.items())}
+        self._dials: list[asyncio.Task[None]] = []
+        self._catch_up: Callable[[], None] = lambda: None
+
+    @property
+    def wires(self) -> list[Wire]:
+        """The chargepoints with their sockets, in the order of the site file."""
+        return self._wires
+
+    async def open(self) -> None:
+        """Listen as meters where the site's links say, and dial as chargepoints."""
+        for name, server in self._meters.items():
+            await server.open(self._links[name].host, self._links[name].port)
+        self._dials = [asyncio.create_task(wire.run()) for wire in self._wires]
+
+    async def close(self) -> None:
+        """Hang up everywhere."""
+        for dial in self._dials:
+            dial.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        for server in self._meters.values():
+            await server.close()
+
+    def next_ms(self) -> int:
+        """When something happens next in the world, in a box or on a display."""
+        dues = [due for due in self._due_ms if due is not None]
+        return min([self.world.next_event_ms(), self._displays.due_ms, *dues])
+
+    def advance(self, until_ms: int) -> None:
+        """Take the world to `until_ms`, every event and every timer of a box at its own instant."""
+        while True:
+            at_ms = min(until_ms, max(self.next_ms(), self.world.now_ms))
+            self.world.advance(at_ms)
+            self._react()
+            if at_ms >= until_ms and self.next_ms() > until_ms:
+                return
+
+    async def run(self, clock: Clock) -> None:
+        """Let the world follow a clock until cancelled."""
+        self._catch_up = lambda: self.advance(max(self.world.now_ms, clock.now_ms()))
+        while True:
+            self._catch_up()
+            rest_ms = min(max(self.next_ms() - clock.now_ms(), 1), LONGEST_REST_MS)
+            await asyncio.sleep(rest_ms / 1000)
+
+    # -- what happens ----------------------------------------------------------------------------------
+
+    def _react(self) -> None:
+        self._displays.refresh()
+        self._pass_on_events()
+        for box, due_ms in enumerate(self._due_ms):
+            if due_ms is not None and due_ms <= self.world.now_ms:
+                self._wires[box].box.tick()
+                self._note(box)
+        self._pass_on_events()
+
+    def _pass_on_events(self) -> None:
+        """Tell the boxes what has happened, what their own reactions cause included."""
+        while events := self.world.take_events():
+            for event in events:
+                self._pass_on(event)
+
+    def _pass_on(self, event: Event) -> None:
+        if isinstance(event, FuseTripped):
+            return  # the boxes behind it lose their links, which is told by itself
+        if isinstance(event, LinkChanged):
+            number = self._names.index(event.chargepoint)
+            self._wires[number].set_network(up=event.up)
+        else:
+            number = self._box_of[event.connector]
+            box, place = self._wires[number].box, self._rows[number].index(event.connector)
+            if isinstance(event, CardPresented):
+                box.swipe(place + 1, event.card)
+            elif isinstance(event, TransactionEnded):
+                box.stop(box.outlets[place], event.reason)
+            else:
+                box.look()
+        self._note(number)
+
+    def _note(self, number: int) -> None:
+        """A box was touched: when does it want to be ticked next?"""
+        self._wires[number].time_has_passed()
+        self._due_ms[number] = self._wires[number].box.due_ms
+
+    def _hear(self, number: int, frame: str) -> None:
+        self._catch_up()
+        self._wires[number].box.conversation.receive(frame)
+        self._pass_on_events()
+        self._note(number)
+
+    # -- parts -----------------------------------------------------------------------------------------
+
+    def _wire(self, name: str, url: str) -> Wire:
+        world, chargepoint = self.world, self.world.site.chargepoint[name]
+        rows = world.rows_of(name)
+        ratings = tuple(int(rating) for rating in world.topology.connectors["max_ma"][rows])
+        plate = Nameplate(chargepoint.identity, ratings)
+        box = Chargepoint(plate, Outlets(world, rows), lambda: world.now_ms, world.start_utc)
+        return Wire(box, url, partial(self._hear, self._names.index(name)))
+
+    def _meter(self, row: int, link: ModbusTcp) -> MeterServer:
+        def look() -> tuple[Reading, int] | None:
+            self._catch_up()
+            return self._displays.look(row)
+
+        return MeterServer(load_map(link.map), link.device_id, look)

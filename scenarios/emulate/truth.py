@@ -1,0 +1,113 @@
+"""What boxes and meters feel of the world: rows of its tables, in the terms of electronics and displays."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from controller.defaults import NEVER, UNKNOWN
+from controller.electrical import NOMINAL_VOLTAGE_V
+from controller.image import Status, blank_image
+from hardware.registers import Reading
+from scenarios.emulate.outlets import Truth
+from twin.instruments import PROBE, hear_meters, poll_meters
+from twin.streams import number
+from twin.world import World
+
+_STATUS: Final = {
+    Status.CHARGING: "Charging",
+    Status.SUSPENDED_EV: "SuspendedEV",
+    Status.SUSPENDED_EVSE: "SuspendedEVSE",
+}
+
+
+class Outlets:
+    """The power side of one box, whose connectors are `rows` of the world."""
+
+    def __init__(self, world: World, rows: list[int]) -> None:
+        self._world = world
+        self._rows = rows
+
+    def truth(self, connector: int) -> Truth:
+        """What is there now."""
+        outlet = self._world.outlets[self._rows[connector - 1]]
+        one, two, three = outlet["draw_ma"].tolist()
+        shown = _STATUS.get(Status(int(outlet["status"])), "SuspendedEV")
+        return Truth(bool(outlet["plugged"]), shown, (one, two, three), int(outlet["energy_wh"]))
+
+    def pilot_ma(self, connector: int) -> int:
+        """What the electronics believe to offer; a box that does not obey believes itself."""
+        return self._number(connector, "claimed_ma")
+
+    def set_pilot(self, connector: int, limit_ma: int) -> None:
+        """Offer the car this much per phase."""
+        self._world.set_pilot(self._rows[connector - 1], limit_ma)
+
+    def switch(self, connector: int, *, on: bool) -> None:
+        """Close or open the contactor."""
+        row = self._rows[connector - 1]
+        if on:
+            self._world.start_transaction(row)
+        else:
+            self._world.stop_transaction(row, "Local")
+
+    def refuses(self, connector: int) -> bool:
+        """The box takes no profile at the moment."""
+        return bool(self._number(connector, "refusing"))
+
+    def late_ms(self, connector: int) -> int:
+        """How much longer than it should the box takes for an answer."""
+        return self._number(connector, "late_ms")
+
+    def _number(self, connector: int, field: str) -> int:
+        return int(self._world.outlets[self._rows[connector - 1]][field])
+
+
+class Displays:
+    """What all meters show: the truth of a while ago, refreshed ever so often, with their faults."""
+
+    def __init__(self, world: World) -> None:
+        meters = world.conditions.meters
+        self._world = world
+        self._delay_ms, self._every_ms = round(meters.delay_s * 1000), round(meters.poll_s * 1000)
+        self._noise_ma = meters.noise_a * 1000
+        names = world.topology.meter_names
+        self._polls = np.zeros(len(names), PROBE)
+        self._polls["asked_at_ms"] = NEVER
+        self._polls["dice"] = [number(world.seed, "noise", name) & 0x7FFF_FFFF for name in names]
+        self._shown = blank_image(world.topology).meters
+        self._energy_wh = [0.0] * len(names)
+        self._refreshed_ms = 0
+        self.due_ms = 0
+        """When they are refreshed next."""
+
+    def refresh(self) -> None:
+        """Look at the site, if it is time to."""
+        world = self._world
+        if world.now_ms < self.due_ms:
+            return
+        self._count(world.now_ms - self._refreshed_ms)
+        self._refreshed_ms = world.now_ms
+        self.due_ms = (world.now_ms // self._every_ms + 1) * self._every_ms
+        meters, grids = world.built.meters, world.built.grids
+        now_ms, delay_ms = world.now_ms, self._delay_ms
+        poll_meters(self._polls, meters, grids, world.boards, now_ms, delay_ms, self._noise_ma)
+        self._hear()
+
+    def look(self, meter: int) -> tuple[Reading, int] | None:
+        """Reading and import counter (Wh) of a meter; None when it gives nothing."""
+        self._hear()
+        shown = self._shown[meter]
+        if self._world.gauges[meter]["silent"] or shown["at_ms"] == NEVER:
+            return None
+        one, two, three = shown["current_ma"].tolist()
+        return Reading((one, two, three)), int(self._energy_wh[meter])
+
+    def _hear(self) -> None:
+        hear_meters(self._shown, self._polls, self._world.gauges, self._world.now_ms)
+
+    def _count(self, span_ms: int) -> None:
+        for meter, shown in enumerate(self._shown):
+            currents = [current for current in shown["current_ma"].tolist() if current != UNKNOWN]
+            self._energy_wh[meter] += max(0, sum(currents)) * NOMINAL_VOLTAGE_V * span_ms / 3.6e9
