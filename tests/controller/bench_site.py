@@ -55,7 +55,14 @@ class World:
     """Truth each second; `step` runs one cycle of the controller on what the instruments show."""
 
     def __init__(
-        self, site: Site, cars: list[Car], load: Any, *, seed: int = 1, proven: bool = True, meter_lag_s: int = 1
+        self,
+        site: Site,
+        cars: list[Car],
+        load: Any,
+        *,
+        seed: int = 1,
+        proven: bool = True,
+        meter_lag_s: int = 1,
     ) -> None:
         self.site = site
         self.topology: Topology = compile_site(site)
@@ -128,6 +135,7 @@ class World:
                 if offline or self.random.random() < car.loss:
                     continue
                 if not (car.ignores and limit < car.limit_a):
+                    car.moves = [move for move in car.moves if move[1] < limit]
                     car.moves.append((self.now + (car.down_s if limit < car.limit_a else car.up_s), limit))
                     car.limit_a = limit
                 if self.random.random() >= car.loss:
