@@ -15,6 +15,7 @@ from controller.ports import Journal, Plant
 from controller.raises import follow_round, raise_to_wishes
 from controller.session import follow_sessions
 from controller.sharing import share
+from controller.table import copied
 from controller.topology import Topology
 from controller.trust import believe_connectors, believe_meters
 from controller.wiring import Traces
@@ -24,7 +25,7 @@ from controller.work import Cycle, lay_out
 def calculate(topology: Topology, image: Image, memory: Memory) -> tuple[Decision, Memory]:
     """The decision for this image, and what to remember. Pure: writes to none of its arguments."""
     decision = empty_decision(topology)
-    memory = Memory(*(table.copy() for table in memory))
+    memory = Memory(*(copied(table) for table in memory))
     _run(lay_out(topology, image, memory, decision), topology.traces)
     return decision, memory
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from controller.defaults import NEVER, UNKNOWN
-from controller.table import Table
+from controller.table import Table, copied
 from controller.topology import Topology
 
 
@@ -107,7 +107,7 @@ def blank_image(topology: Topology) -> Image:
 
 def frozen(image: Image) -> Image:
     """A copy that nobody writes to."""
-    copies = [table.copy() for table in image]
+    copies = [copied(table) for table in image]
     for table in copies:
         table.flags.writeable = False
     return Image(*copies)
