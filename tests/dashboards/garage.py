@@ -46,10 +46,15 @@ def garage(bays: int = 12) -> tuple[Site, Topology]:
     """`main` feeds `level_1` and `level_2`; more bays come on more levels of 25."""
     levels = 2 if bays <= 12 else math.ceil(bays / 25)
     per_level = math.ceil(bays / levels)
-    grids = {"main": {"id": 0, "max_current_a": 100 * levels / 2}}
+    grids = {"main": {"id": 0, "max_current_a": 100 if levels == 2 else 1300}}
     for level in range(1, levels + 1):
         rotation = "L2 L3 L1" if level == 1 else "L1 L2 L3"
-        grids[f"level_{level}"] = {"id": level, "fed_by": "main", "max_current_a": 63, "rotation": rotation}
+        grids[f"level_{level}"] = {
+            "id": level,
+            "fed_by": "main",
+            "max_current_a": 63 if levels == 2 else 180,
+            "rotation": rotation,
+        }
         if level > 1:
             grids[f"level_{level}"]["chargepoints_only"] = True
     meters = {
@@ -139,8 +144,8 @@ def _fill_grids(topology, decision, memory, second):
         name = topology.grid_names[row]
         building_ma = [0, 0, 0]
         if name == "main":
-            swing = math.sin(second / 400) * 5_000 + math.sin(second / 31) * 900
-            building_ma = [round(base + swing) for base in (21_500, 16_000, 9_000)]
+            swing = math.sin(second / 400) * 2_200 + math.sin(second / 31) * 400
+            building_ma = [round(base + swing) for base in (17_500, 13_000, 8_000)]
         elif name == "level_1":
             building_ma = [1_200, 12_200 + round(800 * math.sin(second / 100)), 800]
         for phase in range(3):

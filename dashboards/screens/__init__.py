@@ -1,0 +1,1 @@
+"""The pages of EdgeManager: each answers one question in five seconds."""
