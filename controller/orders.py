@@ -328,6 +328,6 @@ def _send_again(cy: Cycle) -> None:
             continue
         lease = cy.built[c]["lease_ms"]
         half_over = kept["lease_until_ms"] != NEVER and now >= kept["lease_until_ms"] - lease // 2
-        above = kept["target_ma"] > cy.built[c]["fallback_ma"]
-        if work["resend"] == 1 or (half_over and above and kept["observed"] == 1):
+        decays = kept["target_ma"] != cy.built[c]["fallback_ma"]
+        if work["resend"] == 1 or (half_over and decays and kept["observed"] == 1):
             _put_again(cy, c)

@@ -200,9 +200,7 @@ def _why_not_yet(cy: Cycle, c: int) -> int:
     target = cy.kept[c]["target_ma"]
     if not wants_raise(cy, c) and cy.kept[c]["observed"] == 1 and cy.kept[c]["closed"] == 1:
         return B_NOT_WORTH if target > 0 else B_WAIT_CONFIRMATION
-    if not may_raise(cy):
-        return B_ROUND
-    return B_WAIT_CONFIRMATION
+    return B_ROUND if cy.kept_site[0]["round_open"] == 1 else B_WAIT_CONFIRMATION
 
 
 @kernel
@@ -258,7 +256,7 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
         return due
     if kept["slack_since_ms"] != NEVER and kept["cap_ma"] > cy.work[c]["draw_ma"]:
         due = _sooner(now, due, kept["slack_since_ms"] + RECLAIM_AFTER_MS)
-    if kept["lease_until_ms"] != NEVER and kept["target_ma"] > cy.built[c]["fallback_ma"]:
+    if kept["lease_until_ms"] != NEVER and kept["target_ma"] != cy.built[c]["fallback_ma"]:
         due = _sooner(now, due, kept["lease_until_ms"] - cy.built[c]["lease_ms"] // 2)
     if kept["ask_due_ms"] != NEVER:
         due = _sooner(now, due, kept["ask_due_ms"])
