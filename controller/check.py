@@ -43,25 +43,32 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
             draws = cy.work[c]["fresh"] == 1 and cy.work[c]["draw_ma"] > 0 and current != UNKNOWN
             if draws and current >= DRAWS_MA and kept["phases"][traces.phase[c][own]] == 0:
                 return False
+    _add_up(cy, traces)
     for g in range(len(cy.grids)):
+        grid = cy.grids[g]
         for p in range(3):
-            if not _sound_sums(cy, traces, g, p):
+            room = grid["limit_ma"][p] - grid["margin_ma"][p] - grid["load_ma"][p]
+            if grid["checked_ma"][p] != grid["committed_ma"][p]:
+                return False
+            if grid["limit_ma"][p] > traces.fuse_ma[g][p]:
+                return False
+            if grid["checked_raises"][p] > 0 and grid["checked_ma"][p] > room:
                 return False
     return True
 
 
 @kernel
-def _sound_sums(cy: Cycle, traces: Traces, g: int, p: int) -> bool:
-    grid = cy.grids[g]
-    committed = 0
-    raised = 0
+def _add_up(cy: Cycle, traces: Traces) -> None:
+    """Commitments and raises under every grid and phase, by the wires alone."""
     for c in range(len(cy.work)):
-        if traces.feeders[c][g] == 1 and cy.kept[c]["phases"][p] == 1:
-            committed += cy.kept[c]["committed_ma"]
-            raised += cy.work[c]["raised"]
-    if committed != grid["committed_ma"][p] or grid["limit_ma"][p] > traces.fuse_ma[g][p]:
-        return False
-    return bool(raised == 0 or grid["load_ma"][p] + committed <= grid["limit_ma"][p] - grid["margin_ma"][p])
+        phases = cy.kept[c]["phases"]
+        for g in range(len(cy.grids)):
+            if traces.feeders[c][g] == 0:
+                continue
+            grid = cy.grids[g]
+            for p in range(3):
+                grid["checked_ma"][p] += cy.kept[c]["committed_ma"] * phases[p]
+                grid["checked_raises"][p] += cy.work[c]["raised"] * phases[p]
 
 
 @kernel

@@ -53,6 +53,7 @@ def follow_orders(cy: Cycle) -> None:
             _observe(cy, c)
         else:
             _follow_lease(cy, c)
+        _expect_decay(cy, c)
         _close_raise(cy, c)
         _catch_liar(cy, c)
         work["commandable"] = int(
@@ -257,6 +258,19 @@ def _follow_lease(cy: Cycle, c: int) -> None:
         kept["observed"] = 1
         kept["falls_due_ms"] = NEVER
         kept["lease_until_ms"] = NEVER
+
+
+@kernel
+def _expect_decay(cy: Cycle, c: int) -> None:
+    """A box that decays to a fallback *above* its limit may do so when its lease is not surely renewed."""
+    kept = cy.kept[c]
+    fallback = cy.built[c]["fallback_ma"]
+    if cy.built[c]["lease_ms"] == 0 or kept["committed_ma"] >= fallback or cy.work[c]["active"] == 0:
+        return
+    unanswered = kept["observed"] == 0 and kept["answer_at_ms"] == NEVER
+    overdue = cy.clock[0]["now_ms"] >= kept["put_at_ms"] + cy.built[c]["lease_ms"] // 2
+    if cy.seen[c]["online"] == 0 or (unanswered and overdue):
+        kept["committed_ma"] = fallback
 
 
 @kernel

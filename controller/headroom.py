@@ -135,11 +135,13 @@ def sum_book(cy: Cycle) -> None:
     for c in range(len(cy.built)):
         kept = cy.kept[c]
         work = cy.work[c]
+        path = cy.built[c]["path"]
         for p in range(3):
             if kept["phases"][p] == 0:
                 continue
+            work["phase_bits"] |= 1 << p
             for d in range(cy.built[c]["depth"]):
-                g = cy.built[c]["path"][d]
+                g = path[d]
                 grid = cy.grids[g]
                 grid["committed_ma"][p] += kept["committed_ma"]
                 grid["targets_ma"][p] += work["book_target_ma"]

@@ -144,6 +144,7 @@ def plan(cy: Cycle) -> None:
 def _panic(cy: Cycle) -> None:
     """Far over the limit, and what has been ordered will not do: everything under the grid to 0."""
     now = cy.clock[0]["now_ms"]
+    anywhere = False
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
         kept = cy.kept_grids[g]
@@ -166,8 +167,9 @@ def _panic(cy: Cycle) -> None:
                 kept["panic_until_ms"] = now + PANIC_HOLD_MS
         if kept["panic_until_ms"] > now:
             grid["panic"] = 1
+        anywhere = anywhere or grid["panic"] == 1
     for c in range(len(cy.built)):
-        if _has_panic(cy, c):
+        if anywhere and _has_panic(cy, c):
             cy.work[c]["wish_ma"] = 0
             cy.work[c]["proof"] = 0
             if cy.work[c]["commandable"] == 1 and cy.work[c]["book_target_ma"] > 0:

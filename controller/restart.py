@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from controller.decision import Memory, first_memory
+from controller.decision import Decision, Memory, empty_decision, first_memory
 from controller.defaults import LINK_MS, NEVER
 from controller.table import Table
 from controller.topology import Topology
@@ -67,6 +67,29 @@ def resume(topology: Topology, book: Mapping[str, Table] | None, now_ms: int) ->
         if name in book:
             _resume(topology.connectors[c], rows[c : c + 1], book[name], now_ms)
     return memory
+
+
+def retreat(topology: Topology, memory: Memory, now_ms: int) -> tuple[Decision, Memory]:
+    """When `calculate` cannot go on: no target above the fallback, and a fresh Memory from the same book.
+
+    Commitments fall only by what is seen later, as after any lowering.
+    """
+    book = pages(memory)
+    above = book["target_ma"] > topology.connectors["fallback_ma"]
+    book["target_ma"] = np.minimum(book["target_ma"], topology.connectors["fallback_ma"])
+    book["lowest_ma"] = np.minimum(book["lowest_ma"], book["target_ma"])
+    book["order_seq"] += above
+    book["observed"][above] = 0
+    memory = resume(topology, dict(zip(topology.connector_names, book, strict=True)), now_ms)
+    decision = empty_decision(topology)
+    decision.site["now_ms"] = now_ms
+    rows = decision.connectors
+    rows["target_ma"] = memory.connectors["target_ma"]
+    rows["committed_ma"] = memory.connectors["committed_ma"]
+    rows["order_seq"] = memory.connectors["order_seq"]
+    rows["lease_until_ms"] = memory.connectors["lease_until_ms"]
+    rows["put"] = above
+    return decision, memory
 
 
 def _resume(built: Table, row: Table, page: Table, now_ms: int) -> None:

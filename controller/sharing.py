@@ -50,10 +50,12 @@ def _open_room(cy: Cycle) -> None:
 @kernel
 def _take(cy: Cycle, c: int, current_ma: int) -> None:
     """Take `current_ma` out of the room of every grid above the connector, on its booked phases."""
+    path = cy.built[c]["path"]
+    phases = cy.kept[c]["phases"]
     for d in range(cy.built[c]["depth"]):
-        spare = cy.grids[cy.built[c]["path"][d]]["spare_ma"]
+        spare = cy.grids[path[d]]["spare_ma"]
         for p in range(3):
-            spare[p] -= current_ma * cy.kept[c]["phases"][p]
+            spare[p] -= current_ma * phases[p]
 
 
 @kernel
@@ -156,34 +158,41 @@ def _admit(cy: Cycle) -> None:
         for c in range(len(cy.built)):
             cy.work[c]["admitted"] = int(_sharing(cy, c))
         return
+    waiting = 0
     for c in range(len(cy.built)):
         if _sharing(cy, c):
             _take(cy, c, -cy.work[c]["min_ma"])
-    best = _next_in_queue(cy)
-    while best >= 0:
-        work = cy.work[best]
-        work["frozen"] = 1
-        on = int(cy.kept[best]["target_ma"] > 0)
-        if _fits(cy, best, work["min_ma"], on):
+            cy.work[waiting]["queue"] = c
+            waiting += 1
+    _sort_queue(cy, waiting)
+    for i in range(waiting):
+        c = cy.work[i]["queue"]
+        work = cy.work[c]
+        if _fits(cy, c, work["min_ma"], int(cy.kept[c]["target_ma"] > 0)):
             work["admitted"] = 1
-            _take(cy, best, work["min_ma"])
+            _take(cy, c, work["min_ma"])
         else:
             work["why"] = TURN
-        best = _next_in_queue(cy)
-    for c in range(len(cy.built)):
-        cy.work[c]["frozen"] = 0
 
 
 @kernel
-def _next_in_queue(cy: Cycle) -> int:
-    """Lowest rank among those not yet looked at; -1: none."""
-    best = -1
-    for c in range(len(cy.built)):
-        if cy.work[c]["frozen"] == 1 or not _sharing(cy, c):
-            continue
-        if best < 0 or cy.work[c]["rank"] < cy.work[best]["rank"]:
-            best = c
-    return best
+def _sort_queue(cy: Cycle, count: int) -> None:
+    """Sort by rank, then row (Shell sort: short, in place, the same bits everywhere)."""
+    gap = count // 2
+    while gap > 0:
+        for i in range(gap, count):
+            c = cy.work[i]["queue"]
+            rank = cy.work[c]["rank"]
+            slot = i
+            while slot >= gap:
+                other = cy.work[slot - gap]["queue"]
+                before = cy.work[other]["rank"]
+                if before < rank or (before == rank and other < c):
+                    break
+                cy.work[slot]["queue"] = other
+                slot -= gap
+            cy.work[slot]["queue"] = c
+        gap //= 2
 
 
 @kernel
@@ -193,10 +202,10 @@ def _fill(cy: Cycle) -> None:
     for g in range(len(cy.grids)):
         for p in range(3):
             cy.grids[g]["spare_u"][p] = max(cy.grids[g]["spare_ma"][p], 0) * UNIT
-            cy.grids[g]["slope"][p] = 0
     for c in range(len(cy.built)):
         work = cy.work[c]
         if work["admitted"] == 1:
+            cy.work[left]["queue"] = c
             work["wish_ma"] = work["min_ma"]
             work["start_level"] = work["min_ma"] * UNIT // work["weight"]
             work["cap_level"] = -(-work["cap_ma"] * UNIT // work["weight"])
@@ -204,30 +213,25 @@ def _fill(cy: Cycle) -> None:
     level = 0
     while left > 0:
         event = HIGHEST_LEVEL
-        for c in range(len(cy.built)):
-            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < STOPPED:
-                event = min(event, _next_level(cy, c, level))
+        for i in range(left):
+            work = cy.work[cy.work[i]["queue"]]
+            event = min(event, work["start_level"] if work["frozen"] == AT_MINIMUM else work["cap_level"])
         full = HIGHEST_LEVEL
         for g in range(len(cy.grids)):
             for p in range(3):
                 slope = cy.grids[g]["slope"][p]
                 if slope > 0:
                     full = min(full, level + cy.grids[g]["spare_u"][p] // slope)
-        reached = min(event, full)
+        reached = max(level, min(event, full))
         _rise(cy, reached - level)
         level = reached
-        for c in range(len(cy.built)):
-            if cy.work[c]["admitted"] == 1 and cy.work[c]["frozen"] < STOPPED:
-                left -= _freeze(cy, c, level)
-
-
-@kernel
-def _next_level(cy: Cycle, c: int, level: int) -> int:
-    """Level at which the connector starts to rise above its minimum, or reaches its cap."""
-    work = cy.work[c]
-    if work["frozen"] == AT_MINIMUM:
-        return max(level, work["start_level"])
-    return max(level, work["cap_level"])
+        still = 0
+        for i in range(left):
+            c = cy.work[i]["queue"]
+            if _freeze(cy, c, level) == 0:
+                cy.work[still]["queue"] = c
+                still += 1
+        left = still
 
 
 @kernel
@@ -237,26 +241,29 @@ def _rise(cy: Cycle, step: int) -> None:
         grid = cy.grids[g]
         for p in range(3):
             grid["spare_u"][p] -= grid["slope"][p] * step
-            grid["bound"][p] = int(grid["spare_u"][p] < max(grid["slope"][p], UNIT))
+            if grid["spare_u"][p] < max(grid["slope"][p], UNIT):
+                grid["bound"] |= 1 << p
 
 
 @kernel
 def _tilt(cy: Cycle, c: int, weight: int) -> None:
+    path = cy.built[c]["path"]
+    phases = cy.kept[c]["phases"]
     for d in range(cy.built[c]["depth"]):
-        slope = cy.grids[cy.built[c]["path"][d]]["slope"]
+        slope = cy.grids[path[d]]["slope"]
         for p in range(3):
-            slope[p] += weight * cy.kept[c]["phases"][p]
+            slope[p] += weight * phases[p]
 
 
 @kernel
 def _freeze(cy: Cycle, c: int, level: int) -> int:
     """Let it start to rise, or stop it at its cap or at a full grid and phase; 1 if it is done."""
     work = cy.work[c]
+    path = cy.built[c]["path"]
     for d in range(cy.built[c]["depth"]):
-        g = cy.built[c]["path"][d]
-        for p in range(3):
-            if cy.kept[c]["phases"][p] == 1 and cy.grids[g]["bound"][p] == 1:
-                return _stop(cy, c, level, g, p)
+        full = cy.grids[path[d]]["bound"] & work["phase_bits"]
+        if full != 0:
+            return _stop(cy, c, level, path[d], 0 if full & 1 else 1 if full & 2 else 2)
     if work["frozen"] == AT_MINIMUM and level >= work["start_level"]:
         work["frozen"] = RISING
         _tilt(cy, c, work["weight"])

@@ -1,4 +1,4 @@
-"""Sliding maximum over time, exact while at most as many change points as there are slots lie inside, safe beyond.
+"""Sliding maximum over time: exact while its change points fit the slots, on the safe side beyond.
 
 `values` falls and `until` rises from slot 0 on; a value holds until the next push. A minimum is the
 maximum of the negated values.

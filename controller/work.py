@@ -37,9 +37,10 @@ WORK_GRID = np.dtype(
         ("spare_ma", "i8", (3,)),  # what filling may still give
         ("spare_u", "i8", (3,)),  # the same in 1/100000 mA
         ("slope", "i8", (3,)),  # weight that rises
-        ("bound", "i8", (3,)),  # 1: full at the present level
+        ("bound", "i8"),  # phases that are full at the present level, as bits
         ("reserved_ma", "i8", (3,)),  # for proofs chosen in this cycle
-        ("excess_ma", "i8", (3,)),
+        ("checked_ma", "i8", (3,)),  # sum K once more, by the last check
+        ("checked_raises", "i8", (3,)),
         ("falling", "i8"),  # 1: the estimate waits for a round of readings
     ]
 )
@@ -65,6 +66,8 @@ WORK_CONNECTOR = np.dtype(
         ("weight", "i8"),
         ("admitted", "i8"),
         ("frozen", "i8"),
+        ("queue", "i8"),  # slot of the list of connectors that filling has not stopped yet
+        ("phase_bits", "i8"),  # booked phases
         ("start_level", "i8"),
         ("cap_level", "i8"),
         ("proof", "i8"),  # 1: chosen for a proof in this cycle
