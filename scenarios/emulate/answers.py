@@ -56,6 +56,7 @@ def _set_charging_profile(box: Chargepoint, call: Message) -> Message:
         box.store.install(read_profile(call["connectorId"], call["csChargingProfiles"], box.utc_ms()))
     except Refused as refusal:
         return {"status": refusal.status}
+    box.writes += 1
     box.apply_limits()
     return {"status": "Accepted"}
 

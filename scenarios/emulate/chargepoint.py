@@ -46,6 +46,8 @@ class Chargepoint:
         """Set by whoever holds the socket."""
         self.reachable_ms = 0
         """When the box, rebooting until then, dials again."""
+        self.writes = 0
+        """Charging profiles taken so far."""
         self._power = power
         self.now_ms = now_ms
         self._utc_offset_ms = round(utc_at_0.timestamp() * 1000)

@@ -1,0 +1,78 @@
+"""`edge-twin emulate`: a scenario on loopback sockets, for a controller that is started by somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from controller.site import SiteError
+from hardware.clock import Clock, run
+from hardware.links import read_links
+from scenarios.emulate.emulation import Emulation
+from scenarios.scenario import Story, load, prepare
+from twin.world import World
+
+FASTEST = 200.0
+
+
+def main(scenario: Path, ocpp_url: str, speed: float = 1.0, seconds: float | None = None) -> int:
+    """Emulate until the story, `seconds` of the wall or the user's patience ends. Raises SiteError."""
+    if not ocpp_url.startswith(("ws://", "wss://")):
+        raise SiteError([f'--ocpp "{ocpp_url}": give the address of a central system, like ws://host:9000.'])
+    if not 0.1 <= speed <= FASTEST:
+        raise SiteError([f"--speed {speed:g}: a clock runs here at 0.1 to {FASTEST:g} times the real speed."])
+    story = prepare(load(scenario))
+    read_links(story.site, str(scenario))
+    emulation = Emulation(world_of(story), ocpp_url)
+    said = f"{len(emulation.wires)} chargepoints and {len(story.site.meter)} meters of {story.name}"
+    sys.stderr.write(f"Emulating {said}, {speed:g} times as fast as real time. Ctrl-C ends.\n")
+    run(_play(emulation, story.length_ms, None if seconds is None else seconds * speed), speed)
+    served_wh = float(emulation.world.outlets["energy_wh"].sum())
+    sys.stderr.write(
+        f"Ended after {_clock(emulation.world.now_ms)} of site time: {served_wh / 1000:.1f} kWh.\n"
+    )
+    return 0
+
+
+def world_of(story: Story) -> World:
+    """The world of a prepared story, at its first instant."""
+    return World(
+        story.site,
+        story.topology,
+        story.conditions,
+        story.sessions,
+        story.seed,
+        story.start_utc,
+        story.loads,
+        story.length_ms,
+    )
+
+
+async def _play(emulation: Emulation, length_ms: int, limit_s: float | None) -> None:
+    """Run to the end of the story, of the time, or to SIGINT and SIGTERM."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        await emulation.open()
+    except OSError as error:
+        raise SiteError([f"a meter cannot listen: {error.strerror}; is another emulator running?"]) from None
+    running = asyncio.create_task(emulation.run(Clock(loop.time)))
+    over = min(length_ms / 1000, limit_s or float("inf"))
+    waits = [running, asyncio.create_task(ended.wait())]
+    try:
+        done, _ = await asyncio.wait(waits, timeout=over, return_when=asyncio.FIRST_COMPLETED)
+        if running in done:
+            running.result()  # a fault of the program is not to be hidden
+    finally:
+        for task in waits:
+            task.cancel()
+        await emulation.close()
+
+
+def _clock(now_ms: int) -> str:
+    minutes, seconds = divmod(now_ms // 1000, 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
