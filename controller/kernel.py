@@ -21,4 +21,5 @@ def kernel(function: F) -> F:
     Kernels allocate nothing, so reference counting is left out: with it, handing the tables from kernel to
     kernel costs more than the work (measured: 3 times for 200 connectors).
     """
-    return cast("F", numba.njit(cache=True, _nrt=False)(function))
+    compiler = cast("Any", numba.njit)(cache=True, _nrt=False)
+    return cast("F", compiler(function))
