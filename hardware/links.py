@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -11,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from controller.site import Site, SiteError, sentence
 from hardware.registers import load_map
+from hardware.sitefile import read_text
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/:]+$|^[0-9a-fA-F:.]+$")]
@@ -45,7 +49,7 @@ class Listen(_Link):
     port: Port
 
 
-class Box(_Link):
+class BoxTable(_Link):
     """The box itself.
 
     Chargepoints come from the site's network, so the central system listens on every interface; the API has
@@ -56,14 +60,16 @@ class Box(_Link):
     api: Listen = Listen(host="127.0.0.1", port=8080)
     store: str = "store"
     """Folder of ledger, journal and compiled kernels; relative to the site file."""
-    unknown_cards: Literal["refuse", "accept"] = "refuse"
-    """What an Authorize with a card that nobody knows is answered."""
+    unknown_cards: Literal["accept", "refuse"] = "accept"
+    """What an Authorize with a card that nobody has entered is answered."""
+    keys: str = ""
+    """A TOML file, relative to the site file, with `identity = "key"` of each box on security profile 1."""
 
 
 class Links(NamedTuple):
     """Everything a site file says about wires."""
 
-    box: Box
+    box: BoxTable
     meters: dict[str, ModbusTcp]
 
     def store(self, site_file: Path) -> Path:
@@ -74,7 +80,7 @@ class Links(NamedTuple):
 def read_links(site: Site, source: str) -> Links:
     """The typed links of a site. Raises SiteError with one sentence per fault."""
     lines: list[str] = []
-    box = _read(Box, site.box, source, ("box",), lines) or Box()
+    box = _read(BoxTable, site.box, source, ("box",), lines) or BoxTable()
     meters = {}
     for name, meter in site.meter.items():
         if not meter.link:
@@ -95,6 +101,29 @@ def read_links(site: Site, source: str) -> Links:
     return Links(box, meters)
 
 
+def read_keys(site: Site, links: Links, site_file: Path) -> dict[str, str]:
+    """Keys of the chargepoints by identity. Raises SiteError."""
+    if not links.box.keys:
+        return {}
+    path = site_file.parent / links.box.keys
+    try:
+        keys = tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise SiteError([f"{path}: this is not TOML: {error}"]) from None
+    known = [chargepoint.identity for chargepoint in site.chargepoint.values()]
+    lines = [
+        f"{path}: {identity}: no chargepoint has this identity." for identity in keys if identity not in known
+    ]
+    lines += [
+        f"{path}: {identity}: a key is text of 1 to 40 characters; put it in quotes."
+        for identity, key in keys.items()
+        if not (isinstance(key, str) and 1 <= len(key) <= 40)
+    ]
+    if lines:
+        raise SiteError(lines)
+    return keys
+
+
 Table = TypeVar("Table", bound=BaseModel)
 
 
@@ -106,6 +135,28 @@ def _read(
     except ValidationError as error:
         lines += [sentence(source, fault, model, under) for fault in error.errors()]
         return None
+
+
+class CannotStart(Exception):
+    """One sentence: what is in the way, and how to mend it."""
+
+
+def listening(listen: Listen, table: str) -> socket.socket:
+    """A socket bound as the table says. Raises CannotStart."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    try:
+        return socket.create_server((listen.host, listen.port), family=family, backlog=256)
+    except OSError as error:
+        raise cannot_open(listen, table, error) from None
+
+
+def cannot_open(listen: Listen, table: str, error: OSError) -> CannotStart:
+    """The sentence for a port that is not to be had."""
+    why = os.strerror(error.errno) if error.errno else error
+    return CannotStart(
+        f"[{table}] {listen.host} port {listen.port} cannot be opened ({why}); another program may have it:"
+        " stop that or choose another port."
+    )
 
 
 def outside_loopback(links: Links) -> Iterator[str]:

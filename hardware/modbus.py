@@ -25,7 +25,7 @@ from hardware.registers import Reading, load_map
 
 BACK_OFF_S = (0.25, 10.0)
 
-log = structlog.get_logger("modbus")
+log = structlog.get_logger("edge")
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # every fault is reported here, once
 
 OnReading = Callable[[int, bool], None]
@@ -187,7 +187,8 @@ class MeterPoll:
             self._say(f"blind {missing}", f"it does not know its current on {', '.join(missing)}")
         elif self._good >= METER_RETURN_SAMPLES and self._said:
             self._said.clear()
-            log.info("meter answers again", meter=self.meter.name)
+            sentence = f"Meter {self.meter.name} answers again."
+            log.info(sentence, where=f"meter.{self.meter.name}", kind="well")
         over = any(
             current != UNKNOWN and current > limit
             for current, limit in zip(reading.current_ma, self._limits_ma, strict=True)
@@ -203,7 +204,8 @@ class MeterPoll:
         self._good = 0
         if kind not in self._said:
             self._said.add(kind)
-            log.warning("meter gives no reading", meter=self.meter.name, because=text)
+            sentence = f"Meter {self.meter.name}: {text}."
+            log.warning(sentence, where=f"meter.{self.meter.name}", kind=kind)
 
     def _back_off_s(self) -> float:
         """0 after one failure, then doubling."""

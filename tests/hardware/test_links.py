@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.site import SiteError, build
-from hardware.links import Box, Links, Listen, ModbusTcp, outside_loopback, read_links
+from hardware.links import BoxTable, Links, Listen, ModbusTcp, outside_loopback, read_links
 from hardware.sitefile import read_site
 
 METER = {"kind": "modbus-tcp", "map": "eastron_sdm630", "host": "127.0.0.1"}
@@ -86,13 +86,13 @@ def test_a_box_that_says_nothing_listens_to_the_site_and_keeps_its_api_to_itself
 
 
 def test_links_that_leave_the_machine_are_found() -> None:
-    inside = Box(ocpp=Listen(host="127.0.0.1", port=0), api=Listen(host="localhost", port=0))
+    inside = BoxTable(ocpp=Listen(host="127.0.0.1", port=0), api=Listen(host="localhost", port=0))
     assert list(outside_loopback(Links(inside, {"main": ModbusTcp(**METER)}))) == []
     away = {
         "main": ModbusTcp(**METER | {"host": "meter.garage"}),
         "roof": ModbusTcp(**METER | {"host": "::1"}),
     }
-    assert list(outside_loopback(Links(Box(), away))) == [
+    assert list(outside_loopback(Links(BoxTable(), away))) == [
         "[box.ocpp] 0.0.0.0",
         "[meter.main] link meter.garage",
     ]

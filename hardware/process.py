@@ -1,0 +1,107 @@
+"""The production process: a box, its API and its compiler in one loop, from start to signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from hardware.api import create_app
+from hardware.clock import Clock
+from hardware.kernels import Thinker
+from hardware.ledger import Ledger
+from hardware.links import Links, cannot_open, listening, outside_loopback
+from hardware.liveview import LiveView
+from hardware.notices import Notices
+from hardware.runtime import Box
+from hardware.sitefile import Drawn
+
+
+async def control(
+    drawn: Drawn,
+    links: Links,
+    keys: Mapping[str, str],
+    store: Path,
+    speed: float,
+    announce: Callable[[str], None],
+) -> None:
+    """Control a site until SIGINT or SIGTERM; `announce` is told where it listens. Raises CannotStart."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    notices = Notices(loop.time)
+    thinker = Thinker()
+    emulated = not any(outside_loopback(links))
+    view = LiveView(drawn.site, drawn.topology, world="emulated" if emulated else "site", speed=speed)
+    bound = listening(links.box.api, "box.api")
+    clock = Clock(loop.time)
+    box = Box(drawn.site, drawn.topology, links, store, clock, thinker.calculate, view, notices, keys)
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        try:
+            port = await box.open()
+        except OSError as error:
+            raise cannot_open(links.box.ocpp, "box.ocpp", error) from None
+        parts = {
+            "loop": box.run(),
+            "API": _serve(view, box.ledger, bound),
+            "compiler": _compile(box, thinker, notices),
+        }
+        tasks = [asyncio.create_task(_reported(name, part, notices)) for name, part in parts.items()]
+        host, api_port = bound.getsockname()[:2]
+        announce(
+            f'Edge controls "{drawn.site.name}": OCPP 1.6J on ws://{links.box.ocpp.host}:{port}/,'
+            f" API on http://{host}:{api_port}/"
+        )
+        await stop.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        bound.close()
+        await box.close()
+
+
+async def _reported(name: str, part: Coroutine[Any, Any, None], notices: Notices) -> None:
+    """A part that ends by a fault of its own says so; the others go on."""
+    try:
+        await part
+    except Exception as error:  # noqa: BLE001
+        notices.say("edge", f"{name}_ended", f"The {name} ended ({type(error).__name__}: {error}).")
+
+
+async def _compile(box: Box, thinker: Thinker, notices: Notices) -> None:
+    fault = await thinker.compile()
+    box.calculate = thinker.calculate
+    if fault:
+        notices.say("controller", "interpreted", fault)
+
+
+class _Api(uvicorn.Server):
+    """The HTTP contract in the loop of the controller; signals are not its business."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them to the process."""
+        yield
+
+
+async def _serve(view: LiveView, ledger: Ledger, bound: socket.socket) -> None:
+    app = create_app(view, sessions=ledger.history)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+    )
+    server = _Api(config)
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await asyncio.wait([serving], timeout=5)

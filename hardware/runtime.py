@@ -1,0 +1,199 @@
+"""The composition root of the box: links, controller and disk in one event loop.
+
+One cycle is measure -> calculate -> keep -> distribute: each second, and at once when a meter reads more than
+its fuse. An order leaves as soon as the book on disk covers it. Whatever happens to a part, the loop goes on,
+and if the controller itself cannot, towards less current.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from controller import restart
+from controller.decision import Decision
+from controller.defaults import CYCLE_MS
+from controller.image import Image, blank_image, frozen
+from controller.site import Site
+from controller.topology import Topology
+from hardware.book import Book
+from hardware.cards import Cards
+from hardware.clock import Clock
+from hardware.journal import Journal
+from hardware.ledger import Ledger
+from hardware.links import Links
+from hardware.liveview import LiveView
+from hardware.modbus import MeterPoll, ModbusMeter
+from hardware.notices import Notices
+from hardware.ocpp import CentralSystem
+
+if TYPE_CHECKING:
+    from hardware.kernels import Calculate
+
+RETREAT_AFTER: Final = 5
+"""Cycles in a row that failed, until every target is lowered to its fallback."""
+BREATH_S: Final = 0.1
+"""Least time between two cycles: a meter far over its fuse must not keep the links from being served."""
+TRUSTED_FROM_MS: Final = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp() * 1000)
+"""A calendar before this has not been set."""
+
+
+class Box:
+    """Everything of one site. `cycle` runs one cycle; `run` runs them in time until it is cancelled."""
+
+    def __init__(
+        self,
+        site: Site,
+        topology: Topology,
+        links: Links,
+        store: Path,
+        clock: Clock,
+        calculate: Calculate,
+        view: LiveView,
+        notices: Notices,
+        keys: Mapping[str, str],
+    ) -> None:
+        self.topology = topology
+        self.calculate = calculate
+        self._links = links
+        self._clock = clock
+        self._view = view
+        self._notices = notices
+        self._live: Image = blank_image(topology)
+        self._wake = asyncio.Event()
+        self._failures = 0
+        self._polling: list[asyncio.Task[None]] = []
+        self.ledger = Ledger(store / "ledger.db", notices)
+        self.cards = Cards(self.ledger, clock.utc, links.box.unknown_cards)
+        self._book = Book(store / "book.db", topology, notices, self._leave)
+        self._journal = Journal(store / "journal.db", site, topology, notices)
+        self.memory = restart.resume(topology, self._book.found, clock.now_ms())
+        self._newest: Decision | None = None
+        self._held = np.zeros(len(topology.connectors), np.bool_)
+        self.central = CentralSystem(
+            site, topology, self._live.connectors, clock, self.ledger, self.cards, notices, keys=keys
+        )
+        self.meters = [
+            MeterPoll(
+                ModbusMeter(name, links.meters[name]),
+                row,
+                self._live.meters,
+                topology,
+                clock,
+                self._on_reading,
+            )
+            for row, name in enumerate(topology.meter_names)
+        ]
+
+    async def open(self) -> int:
+        """Listen for chargepoints and poll the meters; returns the port. Raises OSError when it is taken."""
+        port = await self.central.serve(self._links.box.ocpp.host, self._links.box.ocpp.port)
+        self._polling = [asyncio.create_task(meter.run()) for meter in self.meters]
+        return port
+
+    async def close(self) -> None:
+        """Stop polling and listening, and write what waits."""
+        for task in self._polling:
+            task.cancel()
+        if self._polling:
+            await asyncio.wait(self._polling)
+        await self.central.close()
+        await self._book.close()
+        await asyncio.to_thread(self._journal.close)
+        await asyncio.to_thread(self.ledger.close)
+
+    async def run(self) -> None:
+        """A cycle each second, and at once when a meter reads more than its fuse."""
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        while True:
+            began_s = loop.time()
+            self._wake.clear()
+            try:
+                self.cycle()
+            except Exception as error:  # noqa: BLE001 - nothing ends the loop
+                self._notices.say("controller", "cycle_failed", f"A cycle was cut short ({_named(error)}).")
+            now_s = loop.time()
+            while due_s <= now_s:
+                due_s += CYCLE_MS / 1000
+            await asyncio.sleep(max(BREATH_S, now_s - began_s))
+            try:
+                async with asyncio.timeout_at(due_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def measure(self) -> Image:
+        """A frozen image of the newest values."""
+        clock = self._live.clock[0]
+        clock["now_ms"] = self._clock.now_ms()
+        clock["utc_ms"] = self._clock.utc_ms()
+        clock["utc_trusted"] = clock["utc_ms"] >= TRUSTED_FROM_MS
+        return frozen(self._live)
+
+    def cycle(self) -> Decision | None:
+        """One cycle now; None when the controller failed."""
+        before, image = self.memory, self.measure()
+        try:
+            decision, after = self.calculate(self.topology, image, before)
+        except Exception as error:  # noqa: BLE001 - nothing ends the loop
+            self._failed(error)
+            return None
+        self._failures = 0
+        self.memory = after
+        self._put_down(decision)
+        try:
+            self._journal.append(before, image, decision, after)
+            self._view.update(image, decision, after, int(image.clock[0]["utc_ms"]))
+        except Exception as error:  # noqa: BLE001 - who only watches must not end the loop
+            self._notices.say("controller", "not_shown", f"A cycle was not kept or shown ({_named(error)}).")
+        return decision
+
+    def _put_down(self, decision: Decision) -> None:
+        """Book the orders of a decision and let those leave that the book on disk covers."""
+        self._newest = decision
+        self._held |= decision.connectors["put"] == 1
+        self._book.write(self.memory)
+        self._leave(asks=True)
+
+    def _leave(self, *, asks: bool = False) -> None:
+        """Pass on what waits and is covered: at the end of a cycle, and when the book is durable."""
+        if self._newest is None:
+            return
+        rows = self._newest.connectors.copy()
+        going = self._held & (rows["target_ma"] <= self._book.covers())
+        rows["put"] = going
+        if not asks:
+            rows["ask"] = 0
+        self._held &= ~going
+        if going.any() or asks:
+            self.central.distribute(self._newest._replace(connectors=rows))
+
+    def _on_reading(self, _meter: int, over_limit: bool) -> None:
+        if over_limit:
+            self._wake.set()
+
+    def _failed(self, error: Exception) -> None:
+        """Targets stay as they are; after some failures in a row everything goes down to its fallback."""
+        self._failures += 1
+        self._notices.say(
+            "controller",
+            "calculate_failed",
+            f"A cycle failed ({_named(error)}): nothing is raised, targets stay as they are; after"
+            f" {RETREAT_AFTER} in a row all go down to their fallback.",
+        )
+        if self._failures % RETREAT_AFTER == 0:
+            decision, self.memory = restart.retreat(self.topology, self.memory, self._clock.now_ms())
+            self._put_down(decision)
+
+
+def _named(error: Exception) -> str:
+    """What went wrong and where, in a clause."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
