@@ -9,11 +9,13 @@ import hmac
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -90,6 +92,7 @@ class CentralSystem:
             self._converse,
             host or None,
             port,
+            create_connection=cast("type[ServerConnection]", partial(_Door, self._notices)),
             process_request=self._admit,
             select_subprotocol=_choose_subprotocol,
             max_size=MOST_BYTES,
@@ -261,6 +264,23 @@ class CentralSystem:
         logger.handlers = [_Relay(self._notices)]
         logger.setLevel(logging.ERROR)
         return logger
+
+
+class _Door(ServerConnection):
+    """A connection that says why it never became a WebSocket; our own refusals have been said already."""
+
+    def __init__(self, notices: Notices, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._notices = notices
+
+    async def handshake(self, *args: Any, **kwargs: Any) -> None:
+        await super().handshake(*args, **kwargs)
+        error = self.protocol.handshake_exc
+        if error is not None and not isinstance(error, InvalidStatus):
+            peer = self.remote_address[0] if self.remote_address else "?"
+            self._notices.say(
+                peer, "no_websocket", f"{peer} connected and did not speak WebSocket ({str(error)[:120]})."
+            )
 
 
 class _Relay(logging.Handler):

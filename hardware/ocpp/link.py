@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import isawaitable
 from itertools import count
@@ -133,7 +134,8 @@ class Link:
     async def close(self, code: int, reason: str) -> None:
         """Close the socket with a reason."""
         self.cut()
-        await self._socket.close(code, reason)
+        with suppress(AttributeError):  # see _send
+            await self._socket.close(code, reason)
 
     # -- receiving ----------------------------------------------------------------------------------
 
@@ -249,8 +251,10 @@ class Link:
     async def _send(self, frame: frames.Call | frames.Result | frames.Error) -> None:
         try:
             await self._socket.send(frames.dump(frame))
-        except ConnectionClosed:
-            return  # the reader ends the link; a CALL stays unanswered until then
+        except (ConnectionClosed, AttributeError):
+            # The reader ends the link; a CALL stays unanswered until then. The library trips over its own
+            # transport (AttributeError) when it is told to send on a socket that has just gone.
+            return
 
     def _explain(self, closed: ConnectionClosed) -> None:
         sent = closed.sent.code if closed.sent is not None else 0

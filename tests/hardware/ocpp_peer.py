@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -108,7 +108,7 @@ class World:
                 await asyncio.sleep(0.005)
 
     async def answered(self, seq, row=0):
-        await self.until(lambda: self.rows[row]["answered_seq"] == seq)
+        await self.until(lambda: self.rows[row]["answered_seq"] == seq, timeout_s=60)
         return int(self.rows[row]["answer"])
 
 
@@ -124,16 +124,19 @@ async def world(tmp_path, site, **options):
 
 
 class Peer:
-    """One chargepoint. `replies` overrides what it answers: action -> payload, Exception or callable."""
+    """One chargepoint. `replies` overrides what it answers: action -> payload, the code of a CALLERROR, None
+    for silence, or a function of the payload (perhaps async) that gives one of these."""
 
     def __init__(self, socket):
         self.socket = socket
+        self.utc = lambda: datetime.now(UTC)
         self.replies = {}
         self.received = []  # (action, payload) of every CALL from the central system
         self.configuration = dict(CONFIGURATION)
         self.defaults = {}  # connector -> TxDefaultProfile
         self.composite_a = None  # overrides what the composite schedule says
         self._waiting = {}
+        self._late = []
         self._ids = itertools.count(1)
         self._reader = asyncio.create_task(self._read())
 
@@ -161,20 +164,32 @@ class Peer:
         return await self.call("StatusNotification", payload)
 
     async def start(self, tag="CARD1", connector=1, meter=1000, at=None):
-        payload = {"connectorId": connector, "idTag": tag, "meterStart": meter, "timestamp": at or stamp()}
+        payload = {
+            "connectorId": connector,
+            "idTag": tag,
+            "meterStart": meter,
+            "timestamp": at or stamp(self.utc()),
+        }
         return await self.call("StartTransaction", payload)
 
     async def stop(self, transaction, meter=2000, at=None, **more):
-        payload = {"transactionId": transaction, "meterStop": meter, "timestamp": at or stamp(), **more}
+        payload = {
+            "transactionId": transaction,
+            "meterStop": meter,
+            "timestamp": at or stamp(self.utc()),
+            **more,
+        }
         return await self.call("StopTransaction", payload)
 
     async def meter(self, *sampled, connector=1, at=None, **more):
-        element = {"timestamp": at or stamp(), "sampledValue": list(sampled)}
+        element = {"timestamp": at or stamp(self.utc()), "sampledValue": list(sampled)}
         return await self.call("MeterValues", {"connectorId": connector, "meterValue": [element], **more})
 
     async def close(self):
-        self._reader.cancel()
-        await self.socket.close()
+        for task in (self._reader, *self._late):
+            task.cancel()
+        with suppress(AttributeError):  # the library, when the other side has closed in mid-frame
+            await self.socket.close()
 
     async def _read(self):
         async for text in self.socket:
@@ -188,13 +203,19 @@ class Peer:
             if callable(answer):
                 answer = answer(payload)
             if asyncio.iscoroutine(answer):
-                answer = await answer
-            if answer is None:
-                continue  # silence
-            if isinstance(answer, str):
-                await self.socket.send(json.dumps([4, id_, answer, "", {}]))
+                self._late.append(asyncio.create_task(self._answer_late(id_, answer)))
             else:
-                await self.socket.send(json.dumps([3, id_, answer]))
+                await self._answer(id_, answer)
+
+    async def _answer_late(self, id_, coming):
+        await self._answer(id_, await coming)
+
+    async def _answer(self, id_, answer):
+        """A payload, a word for a CALLERROR, or None for silence."""
+        if isinstance(answer, str):
+            await self.socket.send(json.dumps([4, id_, answer, "", {}]))
+        elif answer is not None:
+            await self.socket.send(json.dumps([3, id_, answer]))
 
     def _GetConfiguration(self, payload):
         keys = [{"key": k, "readonly": False, "value": v} for k, v in self.configuration.items()]
@@ -227,12 +248,15 @@ class Peer:
         return {
             "status": "Accepted",
             "connectorId": payload["connectorId"],
-            "scheduleStart": stamp(),
+            "scheduleStart": stamp(self.utc()),
             "chargingSchedule": schedule,
         }
 
     def _TriggerMessage(self, payload):
         return {"status": "Accepted"}
+
+    def _UnlockConnector(self, payload):
+        return {"status": "Unlocked"}
 
     def _accept(self, payload):
         return {"status": "Accepted"}
@@ -240,8 +264,8 @@ class Peer:
     _RemoteStartTransaction = _RemoteStopTransaction = _Reset = _ChangeAvailability = _accept
 
 
-def stamp(at=None):
-    return (at or datetime.now(UTC)).isoformat().replace("+00:00", "Z")
+def stamp(at):
+    return at.isoformat().replace("+00:00", "Z")
 
 
 async def dial(port, identity, **options):
@@ -255,6 +279,7 @@ async def dial(port, identity, **options):
 async def peer(here, identity="CP-1", *, booted=True, ready=True, **options):
     """A connected chargepoint; `ready`: its set-up is over."""
     box = await dial(here.port, identity, **options)
+    box.utc = here.clock.utc
     try:
         if booted:
             await box.boot()
