@@ -135,9 +135,20 @@ def _find_liars(
 
 @kernel
 def count_interval(
-    tally: Table, boards: Table, grids: Table, buckets: Any, now_ms: int, span_ms: int, blind_ms: int
+    tally: Table,
+    boards: Table,
+    grids: Table,
+    outlets: Table,
+    connectors: Table,
+    seen: Table,
+    buckets: Any,
+    now_ms: int,
+    span_ms: int,
+    blind_ms: int,
+    reading_ms: int,
 ) -> None:
     """Book `span_ms` from `now_ms` on, in which currents are those of its beginning."""
+    _find_liars(tally, outlets, connectors, seen, now_ms, reading_ms)
     seconds = span_ms / 1000.0
     bucket = min(now_ms // (BUCKET_S * 1000), len(buckets) - 1)
     for g in range(len(tally)):
@@ -182,11 +193,18 @@ class Tally:
     def interval(self, span_ms: int) -> None:
         """Nothing changes in kind for `span_ms` from now."""
         world, built = self._world, self._world.built
-        _find_liars(
-            self.rows, world.outlets, built.connectors, self._seen, world.now_ms, self.delays.reading_ms
-        )
         count_interval(
-            self.rows, world.boards, built.grids, self.load_as, world.now_ms, span_ms, self.delays.blind_ms
+            self.rows,
+            world.boards,
+            built.grids,
+            world.outlets,
+            built.connectors,
+            self._seen,
+            self.load_as,
+            world.now_ms,
+            span_ms,
+            self.delays.blind_ms,
+            self.delays.reading_ms,
         )
 
 

@@ -6,21 +6,40 @@ TxProfile: it needs a running transaction, ends with it, and decays to the start
 
 from __future__ import annotations
 
-from controller.defaults import NEVER
+from typing import Final
+
+from controller.defaults import DOWN_MS, NEVER
 from controller.image import Answer
-from twin.world import World
+from controller.kernel import kernel
+from controller.table import Table
+
+ACCEPTED: Final = int(Answer.ACCEPTED)
+REFUSED: Final = int(Answer.REFUSED)
 
 
-def order(world: World, connector: int, limit_ma: int, lease_until_ms: int = NEVER) -> Answer:
-    """Give one connector a new limit; the box says what it makes of it, which proves nothing."""
-    outlet = world.outlets[connector]
-    if outlet["refusing"] or not outlet["transaction"]:
-        return Answer.REFUSED
-    fallback_ma = int(world.topology.connectors[connector]["fallback_ma"])
-    world.set_pilot(connector, limit_ma, lease_until_ms, fallback_ma)
-    return Answer.ACCEPTED
+@kernel
+def take_order(outlets: Table, connectors: Table, c: int, limit_ma: int, until_ms: int, now_ms: int) -> int:
+    """Give one connector a new limit until `until_ms` (NEVER: for good); returns the box's Answer."""
+    outlet = outlets[c]
+    if outlet["refusing"] != 0 or outlet["transaction"] == 0:
+        return REFUSED
+    hold(outlets, connectors, c, limit_ma, until_ms, connectors[c]["fallback_ma"], now_ms)
+    return ACCEPTED
 
 
-def clear(world: World, connector: int) -> None:
-    """The order is withdrawn: back to the start current."""
-    world.set_pilot(connector, int(world.topology.connectors[connector]["fallback_ma"]))
+@kernel
+def hold(
+    outlets: Table, connectors: Table, c: int, limit_ma: int, until_ms: int, then_ma: int, now_ms: int
+) -> None:
+    """What the box says it holds from now on, and what it holds: a deaf one takes no lowering."""
+    outlet = outlets[c]
+    before = outlet["claimed_ma"]
+    if outlet["left_until_ms"] > now_ms:
+        before = max(before, outlet["left_ma"])
+    outlet["left_ma"] = before
+    outlet["left_until_ms"] = now_ms + DOWN_MS
+    outlet["claimed_ma"] = limit_ma
+    if outlet["deaf"] == 0 or limit_ma > outlet["pilot_ma"]:
+        outlet["pilot_ma"] = min(limit_ma, connectors[c]["max_ma"])
+    outlet["decays_at_ms"] = NEVER if outlet["deaf"] != 0 else until_ms
+    outlet["decay_to_ma"] = then_ma

@@ -19,7 +19,7 @@ from controller.image import Answer, Image, blank_image, frozen
 from controller.kernel import kernel
 from controller.table import Table
 from controller.topology import CONSUMER
-from twin import boxes
+from twin.boxes import ACCEPTED, take_order
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.streams import number, stream
 from twin.vehicles import FAR_MS
@@ -165,6 +165,26 @@ def hear_connectors(
 
 
 @kernel
+def obey_at_once(
+    orders: Table, seen: Table, outlets: Table, connectors: Table, writes: Any, now_ms: int
+) -> bool:
+    """Let every box take its order and answer in this instant; True when there was any."""
+    any_order = False
+    for c in range(len(orders)):
+        if orders[c]["put"] == 0 or outlets[c]["offline"] != 0:
+            continue
+        any_order = True
+        limit_ma = orders[c]["target_ma"] // BOX_STEP_MA * BOX_STEP_MA
+        answer = take_order(outlets, connectors, c, limit_ma, orders[c]["lease_until_ms"], now_ms)
+        if answer == ACCEPTED:
+            writes[c] += 1
+        seen[c]["answered_seq"] = orders[c]["order_seq"]
+        seen[c]["answer"] = answer
+        seen[c]["answered_at_ms"] = now_ms
+    return any_order
+
+
+@kernel
 def _apart(one: Table, other: Table, same_ma: int) -> bool:
     for own in range(3):
         if abs(one[own] - other[own]) > same_ma:
@@ -271,6 +291,8 @@ class SimulatedPlant:
                 self._poll()
                 self._listen()
                 poll_ms += self.poll_ms
+            if world.now_ms == until_ms and self._polled_ms == until_ms:
+                return
             world.advance(until_ms)
         self._listen()
 
@@ -327,6 +349,9 @@ class SimulatedPlant:
     def distribute(self, decision: Decision) -> None:
         """Put the orders and the requests for readings on their links."""
         rows = decision.connectors
+        if self.instant:
+            self._obey_at_once(rows)
+            return
         for c in np.flatnonzero(rows["put"] | rows["ask"]).tolist():
             row = rows[c]
             if row["put"]:
@@ -334,6 +359,18 @@ class SimulatedPlant:
                 self._send(c, int(row["order_seq"]), limit_ma, int(row["lease_until_ms"]))
             if row["ask"] and not self._lost(c):
                 self._probes[c]["asked_at_ms"] = self.world.now_ms + self.latency_ms
+
+    def _obey_at_once(self, rows: Table) -> None:
+        world = self.world
+        if obey_at_once(
+            rows,
+            self._image.connectors,
+            world.outlets,
+            world.topology.connectors,
+            self.writes,
+            world.now_ms,
+        ):
+            world.touch()
 
     def _lost(self, connector: int) -> bool:
         return self.loss > 0 and self._dice[connector].random() < self.loss
@@ -346,7 +383,7 @@ class SimulatedPlant:
         outlet = self.world.outlets[connector]
         if outlet["offline"]:
             return
-        answer = boxes.order(self.world, connector, limit_ma, lease_until_ms)
+        answer = self.world.order(connector, limit_ma, lease_until_ms)
         self.writes[connector] += answer == Answer.ACCEPTED
         if not self._lost(connector):
             self._after(

@@ -257,6 +257,9 @@ def step(rows: Table, from_ms: int, to_ms: int) -> tuple[int, int, int]:
     soon, news, changed = FAR_MS, FAR_MS, 0
     for i in range(len(rows)):
         r = rows[i]
+        if r["plugged"] == 0 and r["status"] == AVAILABLE and r["draw_ma"][0] == 0:
+            r["next_ms"] = r["news_ms"] = FAR_MS
+            continue
         now_ms = from_ms
         while True:
             if r["decays_at_ms"] != NEVER and r["decays_at_ms"] <= now_ms:

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import simpy
 
-from controller.defaults import DOWN_MS, NEVER
+from controller.defaults import NEVER
 from controller.electrical import Rotation
-from controller.image import Status
+from controller.image import Answer, Status
 from controller.site import Site
 from controller.topology import Topology, compile_site
-from twin import electrics, vehicles
+from twin import boxes, electrics, vehicles
 from twin.conditions import Conditions
 from twin.events import (
     CardPresented,
@@ -135,14 +135,19 @@ class World:
 
     def advance(self, until_ms: int) -> None:
         """Take the world to `until_ms`, every event at its own instant, those of `until_ms` included."""
+        if self._touched:
+            self._settle()
         while True:
-            stop_ms = min(until_ms, self.next_event_ms())
+            event_ms = self._peek()
+            stop_ms = min(until_ms, event_ms, self._soon_ms)
             if stop_ms > self.now_ms:
                 self._flow_until(stop_ms)
-            while self._peek() <= stop_ms:
+            while event_ms <= stop_ms:
                 self._env.step()
-            self._settle()
-            if stop_ms >= until_ms and self.next_event_ms() > until_ms:
+                event_ms = self._peek()
+            if self._touched:
+                self._settle()
+            if stop_ms >= until_ms and self._peek() > until_ms and self._soon_ms > until_ms:
                 return
 
     def touch(self) -> None:
@@ -151,17 +156,14 @@ class World:
 
     def _peek(self) -> int:
         due = self._env.peek()
-        return vehicles.FAR_MS if due == float("inf") else int(due)
+        return int(due) if due < vehicles.FAR_MS else vehicles.FAR_MS
 
     def _flow_until(self, until_ms: int) -> None:
         span_ms = until_ms - self.now_ms
         if self.watch:
             self.watch(span_ms)
-        opened = electrics.warm(self.boards, self.built.grids, span_ms / 1000.0)
         from_ms, self.now_ms = self.now_ms, until_ms
         self._look(from_ms)
-        if opened:
-            self._darken()
 
     def _settle(self) -> None:
         """Let cars and currents take note of what was set by hand at this instant."""
@@ -170,9 +172,18 @@ class World:
 
     def _look(self, from_ms: int) -> None:
         self._touched = False
-        self._soon_ms, self._news_ms, changed = vehicles.step(self.outlets, from_ms, self.now_ms)
         built = self.built
-        electrics.flow(self.boards, built.grids, built.leaves_first, self.outlets, built.connectors)
+        self._soon_ms, self._news_ms, changed, opened = electrics.pass_time(
+            self.boards,
+            built.grids,
+            built.leaves_first,
+            self.outlets,
+            built.connectors,
+            from_ms,
+            self.now_ms,
+        )
+        if opened:
+            self._darken()
         if changed:
             for row in np.flatnonzero(self.outlets["status_changed"]):
                 outlet = self.outlets[row]
@@ -279,19 +290,25 @@ class World:
 
     def set_pilot(self, connector: int, limit_ma: int, decays_at_ms: int = NEVER, to_ma: int = 0) -> None:
         """What the box now holds: `limit_ma` until `decays_at_ms`, then `to_ma`."""
-        outlet = self.outlets[connector]
-        before = max(int(outlet["claimed_ma"]), self._being_left_ma(connector))
-        outlet["left_ma"], outlet["left_until_ms"] = before, self.now_ms + DOWN_MS
-        outlet["claimed_ma"] = limit_ma
-        if not outlet["deaf"] or limit_ma > outlet["pilot_ma"]:
-            outlet["pilot_ma"] = min(limit_ma, int(self.topology.connectors[connector]["max_ma"]))
-        outlet["decays_at_ms"] = NEVER if outlet["deaf"] else decays_at_ms
-        outlet["decay_to_ma"] = to_ma
+        boxes.hold(
+            self.outlets,
+            self.topology.connectors,
+            connector,
+            limit_ma,
+            decays_at_ms,
+            to_ma,
+            self.now_ms,
+        )
         self._touched = True
 
-    def _being_left_ma(self, connector: int) -> int:
-        outlet = self.outlets[connector]
-        return int(outlet["left_ma"]) if outlet["left_until_ms"] > self.now_ms else 0
+    def order(self, connector: int, limit_ma: int, until_ms: int = NEVER) -> Answer:
+        """Give a box a new limit until `until_ms`, as a TxProfile; its answer proves nothing."""
+        self._touched = True
+        return Answer(
+            boxes.take_order(
+                self.outlets, self.topology.connectors, connector, limit_ma, until_ms, self.now_ms
+            )
+        )
 
     def start_transaction(self, connector: int) -> int:
         """Close the contactor at the start current; returns the number of the transaction."""
