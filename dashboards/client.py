@@ -160,6 +160,18 @@ class ChainLink(TypedDict):
     note: str
 
 
+class Charge(TypedDict):
+    """One transaction."""
+
+    identity: str
+    connector: int
+    card: str
+    began: str
+    ended: str | None
+    energy_wh: float | None
+    reason: str | None
+
+
 class Unreachable(Exception):
     """The controller does not answer; the message says what to check."""
 
@@ -199,9 +211,9 @@ class EdgeApi:
         """Those that stand, then those that went, newest first."""
         return cast("list[Alarm]", self._ask("/api/v1/alarms"))
 
-    def sessions(self) -> list[dict[str, Any]]:
+    def sessions(self) -> list[Charge]:
         """Who charged, newest first."""
-        return cast("list[dict[str, Any]]", self._ask("/api/v1/sessions"))
+        return cast("list[Charge]", self._ask("/api/v1/sessions"))
 
     def commands(self) -> list[str]:
         """What may be asked for."""

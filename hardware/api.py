@@ -27,10 +27,10 @@ PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Sessions(Protocol):
-    """Where sessions are kept, newest first."""
+    """Where transactions are kept: rows with the columns of the ledger, newest first."""
 
-    def __call__(self, limit: int) -> Iterable[BaseModel | Mapping[str, Any]]:
-        """At most `limit` sessions."""
+    def __call__(self, limit: int) -> Iterable[Mapping[str, Any]]:
+        """At most `limit` of them."""
         ...
 
 
@@ -114,10 +114,24 @@ def _found(ask: Callable[[], Found]) -> Found:
 
 def _add_sessions(app: FastAPI, sessions: Sessions | None) -> None:
     @app.get("/api/v1/sessions", summary="Who charged, newest first", tags=["sessions"])
-    def newest(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[Any]:
+    def newest(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[contract.Charge]:
         if sessions is None:
             raise HTTPException(404, "This world keeps no sessions; ask the box that runs the site.")
-        return list(sessions(limit))
+        return [_charge(row) for row in sessions(limit)]
+
+
+def _charge(row: Mapping[str, Any]) -> contract.Charge:
+    """A row of the ledger, whose registers count from the day the meter was made."""
+    register_wh = row["meter_stop_wh"] if row["meter_stop_wh"] is not None else row["energy_wh"]
+    return contract.Charge(
+        identity=row["identity"],
+        connector=row["connector"],
+        card=row["tag"],
+        began=row["started_utc"],
+        ended=row["ended_utc"],
+        energy_wh=None if register_wh is None else register_wh - row["meter_start_wh"],
+        reason=row["reason"],
+    )
 
 
 def _add_commands(app: FastAPI, commands: Commands) -> None:

@@ -184,6 +184,18 @@ class Chain(_Model):
     links: list[ChainLink]
 
 
+class Charge(_Model):
+    """One transaction of the ledger."""
+
+    identity: str = Field(description="OCPP identity of the chargepoint")
+    connector: int
+    card: str
+    began: datetime
+    ended: datetime | None = Field(description="null: it runs")
+    energy_wh: float | None = Field(description="so far, or in all")
+    reason: str | None = Field(description="why it ended")
+
+
 class Health(_Model):
     """Whether the controller runs."""
 

@@ -13,6 +13,20 @@ NOON_MS = 1_796_040_000_000  # 2026-11-30 12:00 UTC
 BOOT_MS = 7_200_000
 
 
+RUNNING = {
+    "identity": "NL-HG-0001",
+    "connector": 1,
+    "tag": "CARD-1",
+    "started_utc": "2026-11-30T11:00:00+00:00",
+    "ended_utc": None,
+    "meter_start_wh": 1_000,
+    "energy_wh": 8_300,
+    "meter_stop_wh": None,
+    "reason": None,
+}
+"""A row of the ledger."""
+
+
 class Car(NamedTuple):
     """What a connector shows: target A, draw A per phase of the site, status, rule, place, alarm."""
 

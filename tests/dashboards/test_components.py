@@ -195,6 +195,7 @@ def test_an_hour_that_has_not_begun_can_be_drawn():
         (contract.GridHistory, client.GridHistory),
         (contract.ConnectorHistory, client.ConnectorHistory),
         (contract.ChainLink, client.ChainLink),
+        (contract.Charge, client.Charge),
     ],
 )
 def test_the_dashboard_reads_only_what_the_contract_serves(model, typed):

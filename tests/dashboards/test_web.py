@@ -70,8 +70,9 @@ class Garage:
         self._feed.join()
 
     def serving(self):
-        kept = [{"connector": "bay_01/1", "energy_kwh": 7.3}]
-        app = create_app(self.view, {"restart": self.restart}, sessions=lambda limit: kept[:limit])
+        app = create_app(
+            self.view, {"restart": self.restart}, sessions=lambda limit: [garage.RUNNING][:limit]
+        )
         return serving(app, self.port)
 
     def restart(self):

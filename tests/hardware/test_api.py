@@ -18,7 +18,8 @@ def _view():
 
 @pytest.fixture(name="ask", scope="module")
 def _ask(view):
-    sessions = [{"connector": "bay_01/1", "energy_wh": 7_300}, {"connector": "bay_02/1", "energy_wh": 400}]
+    ended = {"ended_utc": "2026-11-30T11:30:00+00:00", "meter_stop_wh": 1_400, "reason": "EVDisconnected"}
+    sessions = [garage.RUNNING, garage.RUNNING | ended, garage.RUNNING | {"energy_wh": None}]
     registry = CollectorRegistry()
     Counter("edge_frames", "OCPP frames", registry=registry).inc(3)
     commands = {"restart": lambda: "The scenario starts again."}
@@ -68,9 +69,23 @@ def test_alarms_and_health_are_served(ask):
 
 
 def test_sessions_come_from_the_ledger(ask):
-    assert ask.get("/api/v1/sessions", params={"limit": 1}).json() == [
-        {"connector": "bay_01/1", "energy_wh": 7_300}
-    ]
+    running, ended, silent = ask.get("/api/v1/sessions").json()
+    assert running == {
+        "identity": "NL-HG-0001",
+        "connector": 1,
+        "card": "CARD-1",
+        "began": "2026-11-30T11:00:00Z",
+        "ended": None,
+        "energy_wh": 7_300,
+        "reason": None,
+    }
+    assert (ended["energy_wh"], ended["ended"], ended["reason"]) == (
+        400,
+        "2026-11-30T11:30:00Z",
+        "EVDisconnected",
+    )
+    assert silent["energy_wh"] is None
+    assert ask.get("/api/v1/sessions", params={"limit": 1}).json() == [running]
 
 
 def test_metrics_leave_out_what_is_unknown_and_carry_those_of_the_process(ask):
