@@ -11,18 +11,32 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+)
 
 from controller import electrical
-from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE
+from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE, MAX_DEPTH
 from controller.electrical import Rotation
 
 PerPhase = tuple[float, float, float]
 
 
 def _as_rotation(value: object) -> object:
-    return electrical.parse_rotation(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return electrical.parse_rotation(value)
+    if isinstance(value, list | tuple) and sorted(map(str, value)) == ["0", "1", "2"]:
+        return value
+    raise ValueError('a rotation is text; write it like "L2 L3 L1" or "STR"')
 
 
 RotationText = Annotated[Rotation, BeforeValidator(_as_rotation)]
@@ -33,7 +47,8 @@ def _per_phase(value: object) -> object:
     return (value, value, value) if isinstance(value, int | float) else value
 
 
-Amps = Annotated[float, Field(ge=0, le=10_000)]
+Number = Annotated[int, Field(strict=True)]
+Amps = Annotated[float, Field(strict=True, ge=0, le=10_000)]
 PhaseAmps = Annotated[tuple[Amps, Amps, Amps], BeforeValidator(_per_phase)]
 
 
@@ -47,10 +62,20 @@ class SafeCurrent(_Table):
     safe_current_a: Amps
 
 
+def _kind_of_failure(value: object) -> str:
+    return "SafeCurrent" if isinstance(value, dict | SafeCurrent) else "literal['panic']"
+
+
+OnFailure = Annotated[
+    Annotated[Literal["panic"], Tag("literal['panic']")] | Annotated[SafeCurrent, Tag("SafeCurrent")],
+    Discriminator(_kind_of_failure),
+]
+
+
 class Grid(_Table):
     """A board with a fuse: a node of the tree. `main` is the grid without `fed_by`."""
 
-    id: int = Field(ge=0)
+    id: Number = Field(ge=0)
     fed_by: str | None = None
     rotation: RotationText = electrical.STRAIGHT
     max_current_a: PhaseAmps
@@ -71,8 +96,8 @@ class Meter(_Table):
 
     grid: str
     role: Literal["guard", "consumer"]
-    on_failure: Literal["panic"] | SafeCurrent = "panic"
-    delay_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    on_failure: OnFailure = "panic"
+    delay_s: Annotated[float, Field(strict=True, gt=0, le=60)] = 2.0
     """Most that a reading is behind the truth when it is used: refresh of the meter plus poll."""
     error_a: Amps = 0.5
     excludes: tuple[str, ...] = ()
@@ -83,14 +108,14 @@ class Meter(_Table):
 class Connector(_Table):
     """One outlet. `rotation` says how it hangs on its board; it counts once a person has confirmed it."""
 
-    number: int = Field(ge=1, le=64)
+    number: Number = Field(ge=1, le=64)
     max_current_a: Amps
     min_current_a: Amps = 6.0
-    step_a: Annotated[float, Field(ge=0.1, le=63)] = 1.0
+    step_a: Annotated[float, Field(strict=True, ge=0.1, le=63)] = 1.0
     phases: Literal[1, 3] = 3
     rotation: RotationText = electrical.STRAIGHT
     rotation_confirmed_by: str = ""
-    weight_percent: Annotated[int, Field(ge=1, le=1000)] = 100
+    weight_percent: Annotated[int, Field(strict=True, ge=1, le=1000)] = 100
 
     @field_validator("max_current_a")
     @classmethod
@@ -107,9 +132,9 @@ class Chargepoint(_Table):
     fed_by: str
     fallback_a: Amps = 0.0
     """Current per connector that it falls back to, and starts new sessions with, when nobody commands it."""
-    lease_s: Annotated[int, Field(ge=0, le=86_400)] = 0
+    lease_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 0
     """Orders decay to `fallback_a` after this long; 0: the box keeps its last limit for ever."""
-    sample_interval_s: Annotated[int, Field(ge=1, le=900)] = 10
+    sample_interval_s: Annotated[int, Field(strict=True, ge=1, le=900)] = 10
     connector: tuple[Connector, ...] = Field(min_length=1)
     link: dict[str, Any] = Field(default_factory=dict)
 
@@ -126,6 +151,16 @@ class Site(_Table):
     """`"reason, name"`: somebody answers for a site that is not safe when the controller dies."""
     box: dict[str, Any] = Field(default_factory=dict)
     """Addresses and paths of the box itself; typed where the box is composed."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_on_earth(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (LookupError, ValueError, OSError):
+            close = get_close_matches(value, available_timezones(), n=1)
+            hint = f'did you mean "{close[0]}"?' if close else 'write it like "Europe/Amsterdam"'
+            raise ValueError(f"there is no such time zone; {hint}") from None
 
     def main(self) -> str:
         """Name of the grid that is the connection."""
@@ -174,11 +209,39 @@ def build(tables: dict[str, Any], source: str) -> Site:
     try:
         site = Site.model_validate(tables)
     except ValidationError as error:
-        raise SiteError([sentence(source, fault) for fault in error.errors()]) from None
+        raise SiteError(sentences(source, error)) from None
     lines = [f"{source}: {line}" for line in _faults(site)]
     if lines:
         raise SiteError(lines)
     return site
+
+
+def sentences(
+    source: str, error: ValidationError, model: type[BaseModel] = Site, under: tuple[str, ...] = ()
+) -> list[str]:
+    """What is wrong with the tables, one sentence per mistake.
+
+    A misspelt key is one mistake, not an unknown key and a missing one; so is a list whose only entry is
+    wrong, or one number that stands for three phases.
+    """
+    faults = error.errors()
+    places = [fault["loc"] for fault in faults]
+    meant = {
+        (*fault["loc"][:-1], close)
+        for fault in faults
+        if fault["type"] == "extra_forbidden" and (close := _nearest_key(fault, model))
+    }
+    lines = [
+        sentence(source, fault, model, under)
+        for fault in faults
+        if not (fault["type"] == "missing" and fault["loc"] in meant)
+        and not (fault["type"] == "too_short" and any(_is_inside(place, fault["loc"]) for place in places))
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _is_inside(place: tuple[int | str, ...], table: tuple[int | str, ...]) -> bool:
+    return len(place) > len(table) and place[: len(table)] == table
 
 
 def sentence(source: str, fault: Any, model: type[BaseModel] = Site, under: tuple[str, ...] = ()) -> str:
@@ -186,19 +249,45 @@ def sentence(source: str, fault: Any, model: type[BaseModel] = Site, under: tupl
 
     `model` is what was validated, `under` the names of the tables above it.
     """
-    inside = [str(part) for part in fault["loc"] if part not in ("SafeCurrent", "literal['panic']")]
-    where = [*under, *inside]
+    where = [*under, *_names(fault)]
     key = where[-1] if where else "the file"
     table = ".".join(where[:-1])
     place = f"{source}: [{table}] {key}" if table else f"{source}: {key}"
     if fault["type"] == "extra_forbidden":
-        close = get_close_matches(key, _known_keys(model, inside), n=1)
-        hint = f'did you mean "{close[0]}"?' if close else "remove it or check its spelling."
+        close = _nearest_key(fault, model)
+        hint = f'did you mean "{close}"?' if close else "remove it or check its spelling."
         return f"{place}: there is no such key; {hint}"
+    if isinstance(fault["loc"][-1], int) and fault["type"] == "missing":
+        return f"{place}: give one number for all phases or three, for L1, L2 and L3."
     if fault["type"] == "missing":
         return f"{place}: is missing; add it."
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "too_short":
+        message = "is empty; add at least one"
+    if fault["type"] == "too_long":
+        message = "give one number for all phases or three, for L1, L2 and L3"
+    message = message.replace("a valid tuple", "a list in square brackets")
+    message = message.partition(" or instance of ")[0].replace("a valid dictionary", "a table")
+    if fault["loc"][-1] == "literal['panic']":
+        message = 'should be "panic" or like { safe_current_a = 16 }'
     return f"{place}: {message[0].lower()}{message[1:]} (it is {fault['input']!r})."
+
+
+def _names(fault: Any) -> list[str]:
+    """Names of the tables down to the key: entries of a list by number from 1, kinds of a value left out."""
+    names: list[str] = []
+    for at, part in enumerate(fault["loc"], start=1):
+        if isinstance(part, str) and part not in ("SafeCurrent", "literal['panic']"):
+            names.append(part)
+        elif isinstance(part, int) and at < len(fault["loc"]):
+            names[-1] += f" {part + 1}"
+    return names
+
+
+def _nearest_key(fault: Any, model: type[BaseModel]) -> str:
+    """The key that was probably meant, or nothing."""
+    path = [str(part) for part in fault["loc"]]
+    return next(iter(get_close_matches(path[-1], _known_keys(model, path), n=1)), "")
 
 
 def _known_keys(model: type[BaseModel], where: list[str]) -> list[str]:
@@ -217,31 +306,42 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _faults(site: Site) -> Iterator[str]:
     """What no single table can know: the tree, references, numbers used twice, the dead controller."""
-    yield from _tree_faults(site)
-    if list(_tree_faults(site)):
+    tree = list(_tree_faults(site))
+    yield from tree
+    if tree:
         return
-    yield from _reference_faults(site)
-    yield from _load_faults(site)
-    if not list(_reference_faults(site)):
+    references = list(_reference_faults(site))
+    yield from references
+    if all(meter.grid in site.grid for meter in site.meter.values()):
+        yield from _load_faults(site)
+    if not references:
         yield from fallback_faults(site)
 
 
 def _tree_faults(site: Site) -> Iterator[str]:
-    roots = [name for name, grid in site.grid.items() if grid.fed_by is None]
-    if len(roots) != 1:
-        found = ", ".join(roots) or "none"
-        yield f"[grid] exactly one grid is the connection and has no fed_by; found: {found}."
+    loops: set[frozenset[str]] = set()
     for name, grid in site.grid.items():
         if grid.fed_by is not None and grid.fed_by not in site.grid:
             yield f'[grid.{name}] fed_by: there is no grid "{grid.fed_by}"{_meant(grid.fed_by, site.grid)}'
             continue
-        seen = [name]
-        while (feeder := site.grid[seen[-1]].fed_by) in site.grid and feeder is not None:
-            if feeder in seen:
-                loop = " -> ".join([*seen[seen.index(feeder) :], feeder])
-                yield f"[grid.{name}] fed_by: the grids feed each other in a loop ({loop}); break it."
+        way = [name]
+        while (feeder := site.grid[way[-1]].fed_by) in site.grid and feeder is not None:
+            if feeder in way:
+                loop = way[way.index(feeder) :]
+                if frozenset(loop) not in loops:
+                    around = " -> ".join([*loop, feeder])
+                    yield f"[grid.{feeder}] fed_by: the grids feed each other in a loop ({around}); break it."
+                loops.add(frozenset(loop))
                 break
-            seen.append(feeder)
+            way.append(feeder)
+        if len(way) == MAX_DEPTH + 1:
+            yield f"[grid.{name}] is more than {MAX_DEPTH} levels deep; flatten the tree."
+    roots = [name for name, grid in site.grid.items() if grid.fed_by is None]
+    if len(roots) > 1:
+        yield (
+            f"[grid] only one grid is the connection, but {' and '.join(roots)} have no fed_by;"
+            " say what feeds the others."
+        )
 
 
 def _meant(name: str, known: Any) -> str:
@@ -255,7 +355,7 @@ def _reference_faults(site: Site) -> Iterator[str]:
             yield f'[meter.{name}] grid: there is no grid "{meter.grid}"{_meant(meter.grid, site.grid)}'
         for child in meter.excludes:
             if child not in site.grid or site.grid[child].fed_by != meter.grid:
-                yield f'[meter.{name}] excludes: "{child}" is not a grid fed by "{meter.grid}".'
+                yield f'[meter.{name}] excludes: "{child}" is not a grid fed by "{meter.grid}"; take it out.'
     for name, chargepoint in site.chargepoint.items():
         if chargepoint.fed_by not in site.grid:
             hint = _meant(chargepoint.fed_by, site.grid)
@@ -266,7 +366,8 @@ def _reference_faults(site: Site) -> Iterator[str]:
     guards: dict[str, str] = {}
     for name, meter in site.meter.items():
         if meter.role == "guard" and guards.setdefault(meter.grid, name) != name:
-            yield f'[meter.{name}] role: grid "{meter.grid}" already has the guard "{guards[meter.grid]}".'
+            first = guards[meter.grid]
+            yield f'[meter.{name}] role: grid "{meter.grid}" already has the guard "{first}"; keep one.'
 
 
 def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:
@@ -281,7 +382,16 @@ def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:
                 " lower the one or raise the other."
             )
         if chargepoint.fallback_a > connector.max_current_a:
-            yield f"[chargepoint.{name}] fallback_a: is above max_current_a of connector {connector.number}."
+            yield (
+                f"[chargepoint.{name}] fallback_a: {chargepoint.fallback_a:g} is above max_current_a"
+                f" {connector.max_current_a:g} of connector {connector.number}; lower it."
+            )
+        if 0 < chargepoint.fallback_a < connector.min_current_a:
+            yield (
+                f"[chargepoint.{name}] fallback_a: {chargepoint.fallback_a:g} is below min_current_a"
+                f" {connector.min_current_a:g} of connector {connector.number}, which no car can follow;"
+                " give 0 or at least that."
+            )
 
 
 def _twice(table: str, key: str, values: dict[str, Any]) -> Iterator[str]:

@@ -100,7 +100,7 @@ class World:
         draws = self.draws()
         currents = np.zeros((len(self.topology.grids), 3))
         self.uncontrolled = np.zeros_like(currents)
-        for g, grid in enumerate(self.topology.grids):
+        for g, _grid in enumerate(self.topology.grids):
             at = g
             while at >= 0:
                 for p in range(3):

@@ -30,7 +30,7 @@ class Story:
 def story(
     seed: int, *, connectors: int = 0, seconds: int = 700, faults: bool = True, proven: bool = True
 ) -> Story:
-    """Trees of up to four levels, three kinds of metering, 1- to 3-phase cars, pauses, losses, a liar, an outage."""
+    """Trees of up to four levels, three kinds of metering, 1- to 3-phase cars, pauses, losses, faults."""
     pick = random.Random(f"story/{seed}")
     count = connectors or pick.randrange(4, 24)
     loss = pick.choice([0, 0, 0.05, 0.15]) if faults else 0.0
