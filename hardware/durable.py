@@ -12,7 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from hardware.notices import Notices
 
 LAZY_S: Final = 2.0  # what need not be durable at once is written together
 RETRY_S: Final = 10.0
+PATIENCE_S: Final = 10.0  # drivers and boxes do not wait longer than this for an answer
 MOST_LAZY_UNWRITTEN: Final = 5_000
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -37,8 +38,9 @@ class _Job:
     done: Future[Any] | None = None
 
     def answer(self, result: Any) -> None:
-        if self.done is not None and not self.done.done():
-            self.done.set_result(result)
+        if self.done is not None:
+            with suppress(InvalidStateError):  # answered already, or nobody waits any more
+                self.done.set_result(result)
 
 
 class DurableFile:
@@ -73,7 +75,12 @@ class DurableFile:
         """The result of `work` once it is on disk, or that of `otherwise` while the disk does not take it."""
         done: Future[Any] = Future()
         self._jobs.put(_Job(work, otherwise, done))
-        return await asyncio.wrap_future(done)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.wrap_future(done)
+        except TimeoutError:  # a disk that hangs; the work stays in the queue
+            self._complain(TimeoutError(f"it has not answered for {PATIENCE_S:g} s"))
+            return otherwise()
 
     # -- in the writer's thread ---------------------------------------------------------------------
 

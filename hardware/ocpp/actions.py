@@ -201,12 +201,14 @@ def _before(utc: datetime, age_ms: int) -> datetime:
 
 
 def _adopt(box: Box, outlet: Outlet, number: int | None) -> None:
-    """A live reading names an open transaction of this connector: it runs, whatever was missed."""
-    if number is None or outlet.transaction is not None:
+    """A live reading names a transaction of this connector: it runs, whatever was missed."""
+    if number is None or number <= 0 or outlet.transaction is not None:
         return
     known = box.ledger.transaction(box.identity, number)
     if known is not None and known.connector == outlet.spec.number:
         box.begin(outlet, known.id)
+    elif known is None and number != outlet.ended and outlet.row["status"] in OCCUPIED:
+        box.adopt(outlet, number)
 
 
 def _transfer(box: Box, payload: Payload) -> Reply:

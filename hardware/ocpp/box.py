@@ -125,10 +125,8 @@ class Box:
             outlet.row["online"] = 0
         self._asks.clear()
         for queue in (self._commands, self._settings):
-            lost, queued = list(queue), queue
-            queued.clear()
-            for outgoing in lost:
-                outgoing.done(Outcome(None, LINK_LOST))
+            while queue:
+                queue.popleft().done(Outcome(None, LINK_LOST))
         self.changed()
 
     def firmware_number(self) -> int:
@@ -338,6 +336,16 @@ class Box:
         card = self.cards.find(transaction.tag)
         wish_ma = outlet.max_ma if card is None or card.wish_ma is None else card.wish_ma
         outlet.begin(transaction, card.weight_percent if card else 100, wish_ma if accepted else 0)
+        self._wake()
+        self.changed()
+
+    def adopt(self, outlet: Outlet, transaction_id: int) -> None:
+        """A transaction that another central system has begun: controlled, and recorded as an orphan."""
+        self.say("adopted", f"runs transaction {transaction_id}, which did not begin here; controlled.")
+        utc = self.clock.utc()
+        number = outlet.spec.number
+        foreign = Transaction(transaction_id, self.identity, number, "", "", 0, utc, False, "")
+        outlet.begin(foreign, 100, outlet.max_ma)
         self._wake()
         self.changed()
 

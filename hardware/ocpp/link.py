@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
 from itertools import count
 from typing import Final, NamedTuple
@@ -190,7 +191,7 @@ class Link:
     async def _reply(self, call: frames.Call, reply: Reply) -> None:
         await self._send(frames.Result(call.id, reply.payload))
         if reply.then is not None:
-            reply.then()
+            self._conclude(call.action, reply.then)
 
     async def _refuse(self, call: frames.Call, refusal: Refused) -> None:
         self._say(f"refused_{refusal.code}", f"{quoted(call.action)}: {refusal}; answered {refusal.code}.")
@@ -227,12 +228,14 @@ class Link:
                 await self._work.wait()
                 continue
             outcome = await self._call(outgoing)
-            try:
-                outgoing.done(outcome)
-            except Exception as error:  # noqa: BLE001 - our own fault must not silence the link
-                self._say(
-                    "own_fault", f"{outgoing.action} cannot be concluded ({type(error).__name__}: {error})."
-                )
+            self._conclude(outgoing.action, partial(outgoing.done, outcome))
+
+    def _conclude(self, action: str, step: Callable[[], None]) -> None:
+        """Our own fault must not silence the link."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001
+            self._say("own_fault", f"{action} cannot be concluded ({type(error).__name__}: {error}).")
 
     async def _call(self, outgoing: Outgoing) -> Outcome:
         call = frames.Call(f"edge-{next(_ids)}", outgoing.action, outgoing.payload)

@@ -66,6 +66,8 @@ class Outlet:
         self.written_phases: int = spec.phases
         self.transaction: Transaction | None = None
         self.began_ms = NEVER
+        self.ended = 0
+        """Number of the transaction that ended last: a reading that comes late may still name it."""
         self.restore_default = False
         """A transaction was controlled through the default profile, which must become the fallback again."""
         self.status_asked = False
@@ -154,6 +156,7 @@ class Outlet:
 
     def end(self, at_ms: int) -> None:
         """The transaction is over and its TxProfile with it; an order for it that has not left is void."""
+        self.ended = self.transaction.id if self.transaction is not None else self.ended
         self.transaction = None
         self.row["transaction"] = 0
         self.row["transaction_at_ms"] = at_ms

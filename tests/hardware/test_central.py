@@ -339,6 +339,20 @@ async def test_a_running_transaction_is_known_again_after_a_restart_of_the_contr
             assert number in [profile.get("transactionId") for profile in profiles]
 
 
+async def test_a_transaction_of_another_central_system_is_controlled_until_it_ends(tmp_path):
+    async with world(tmp_path, site_of("CP-1")) as here, peer(here) as box:
+        await box.meter(*three(16), transactionId=77)
+        assert here.rows[0]["transaction"] == 0, "a number alone is no car"
+        await box.status("Charging")
+        await box.meter(*three(16), transactionId=77)
+        assert here.rows[0]["transaction"] == 77
+        assert await here.answered(here.order({0: 6})) == Answer.ACCEPTED
+        await box.stop(77)
+        await here.until(lambda: here.rows[0]["transaction"] == 0)
+        await box.meter(*three(0), transactionId=77)
+        assert here.rows[0]["transaction"] == 0, "a late reading brings nothing back"
+
+
 def test_a_transaction_out_of_a_queue_runs_only_if_its_connector_is_occupied(tmp_path):
     async def main():
         async with world(tmp_path, site_of("CP-1", connectors=2)) as here, peer(here) as box:

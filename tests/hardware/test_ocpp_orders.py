@@ -286,6 +286,25 @@ async def test_a_limit_said_as_a_default_makes_way_for_the_fallback_when_the_tra
         assert live(box)[-1]["connectorId"] == 1
 
 
+def test_a_fallback_that_is_refused_is_said_again_and_the_default_stays_booked(tmp_path):
+    async def main():
+        async with world(tmp_path, site_of("CP-1", connectors=2)) as here, peer(here) as box:
+            number = await charging(here, box)
+            box.replies["SetChargingProfile"] = only_accepts(Rung(TX_DEFAULT, RELATIVE, "A"))
+            assert await here.answered(here.order({0: 16})) == Answer.ACCEPTED
+            box.replies["SetChargingProfile"] = "InternalError"
+            box.received.clear()
+            await box.stop(number)
+            await here.until(lambda: len(live(box)) == 1)
+            await asyncio.sleep(5)
+            assert len(live(box)) == 1, "not in a hurry"
+            assert here.rows[0]["default_ma"] == 16000
+            del box.replies["SetChargingProfile"]
+            await here.until(lambda: here.rows[0]["default_ma"] == 0, timeout_s=30)
+
+    run(main(), speed=10)
+
+
 async def test_a_box_that_takes_watts_only_is_told_watts_for_the_phases_its_car_uses(tmp_path):
     async with world(tmp_path, site_of("CP-1")) as here, peer(here, ready=False) as box:
         box.configuration["ChargingScheduleAllowedChargingRateUnit"] = "Power"
