@@ -114,6 +114,9 @@ class AlarmLog:
         if self._seen and all(np.array_equal(*pair) for pair in zip(self._seen, now, strict=True)):
             return
         self._seen = now
+        # The site's row repeats what its grids and connectors say; only what none of them says is its own.
+        told = np.bitwise_or.reduce(now[1], initial=0) | np.bitwise_or.reduce(now[2], initial=0)
+        now = (now[0] & ~told, now[1], now[2])
         kinds: tuple[Kind, ...] = ("site", "grid", "connector")
         standing = {
             (kind, int(row), alarm)

@@ -193,6 +193,20 @@ def test_an_alarm_has_a_beginning_and_an_end(view, built):
     assert view.snapshot().alarms == []
 
 
+def test_the_site_does_not_repeat_what_its_grids_and_connectors_say(view, built):
+    def alarms(decision):
+        decision.grids["alarm"][0] = Alarm.OVER_LIMIT
+        decision.site["alarm"] = Alarm.OVER_LIMIT | Alarm.OFFLINE | Alarm.CHECK_FAILED
+
+    show(view, built[1], change=alarms)
+    told = [(one.kind, one.name, one.code) for one in view.alarms()]
+    assert sorted(told) == [
+        ("connector", "bay_09", "offline"),
+        ("grid", "main", "over_limit"),
+        ("site", "Harbour garage", "check_failed"),
+    ]
+
+
 def test_alarms_come_newest_first_and_standing_ones_before_those_that_went(view, built):
     def alarm(grid, flag):
         def change(decision):
