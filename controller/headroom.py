@@ -182,7 +182,8 @@ def estimate_loads(cy: Cycle) -> None:
     for i in range(len(cy.leaves_first)):
         g = cy.leaves_first[i]
         kind = cy.built_grids[g]["kind"]
-        if kind == GUARD and cy.grids[g]["guarded"] == 1:
+        ageing = cy.grids[g]["held"] == 1
+        if kind == GUARD and cy.grids[g]["guarded"] == 1 and not ageing:
             for p in range(3):
                 _estimate_behind_guard(cy, g, p)
         elif kind == CONSUMER:

@@ -37,6 +37,8 @@ def believe_meters(cy: Cycle) -> None:
         kept = cy.kept_meters[m]
         grid = cy.grids[built["grid"]]
         _believe_meter(cy, m)
+        if built["role"] != cy.built_grids[built["grid"]]["kind"]:
+            continue  # a consumer meter beside a guard informs people, not the book
         age = now - max(kept["at_ms"], 0)
         if age > METER_LOST_MS:
             kept["lost"] = 1
