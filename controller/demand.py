@@ -62,7 +62,8 @@ def weigh_demands(cy: Cycle) -> None:
         if cy.seen[c]["wish_ma"] < work["cap_ma"]:
             work["cap_ma"] = cy.seen[c]["wish_ma"]
             work["why"] = WISH
-        work["cap_ma"] = work["cap_ma"] // built["step_ma"] * built["step_ma"]
+        if work["cap_ma"] >= work["min_ma"]:
+            work["cap_ma"] = max(work["cap_ma"] // built["step_ma"] * built["step_ma"], work["min_ma"])
         work["rank"] = _rank(kept, work, now)
 
 

@@ -46,8 +46,10 @@ def believe_meters(cy: Cycle) -> None:
         if age > METER_FRESH_MS or kept["at_ms"] == NEVER:
             grid["held"] = 1
         if kept["lost"] == 1:
+            grid["safe_ma"] = (
+                min(grid["safe_ma"], built["safe_ma"]) if grid["lost"] == 1 else built["safe_ma"]
+            )
             grid["lost"] = 1
-            grid["safe_ma"] = built["safe_ma"]
         grid["blind_ms"] = max(grid["blind_ms"], built["delay_ms"] + CYCLE_MS)
         if built["role"] == GUARD and kept["lost"] == 0 and kept["at_ms"] != NEVER:
             grid["guarded"] = 1
@@ -71,6 +73,7 @@ def _believe_meter(cy: Cycle, m: int) -> None:
         if value == UNKNOWN or value > ceiling or value < -ceiling:
             kept["absurd"] = 1
     if kept["absurd"] == 1:
+        kept["good_samples"] = 0
         return
     kept["at_ms"] = seen["at_ms"]
     for own in range(3):

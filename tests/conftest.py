@@ -1,21 +1,46 @@
 """How Hypothesis searches, and where compiled kernels are kept.
 
 The same cases every time in `make test`, new ones on demand. Numba's cache does not notice a change in a
-called function of another file: the folder is that of this edition of the controller, as on the box.
+called function of another file, nor that bounds were checked when it compiled: each edition of the controller
+has its own folder, and runs of several editions at a time leave each other's alone.
 """
 
+import fcntl
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
-from hardware.kernels import keep_in
+from hardware import kernels
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100, print_blob=True)
 settings.register_profile("search", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-# Numba forgets too that bounds were checked when it compiled.
-STORE = "edge-tests-checked" if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else "edge-tests"
-keep_in(Path(tempfile.gettempdir()) / f"{STORE}-{os.getuid()}")
+TESTS = Path(__file__).parent
+THINKING = ("controller", "twin", "hardware", "scenarios", "planted", "test_invariants.py")
+EDITIONS = Path(tempfile.gettempdir()) / f"edge-tests-{os.getuid()}"
+CHECKED = "-checked" if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else ""
+FOLDER = EDITIONS / f"{kernels._edition()}{CHECKED}"
+FOLDER.mkdir(parents=True, exist_ok=True)
+os.utime(FOLDER)
+os.environ["NUMBA_CACHE_DIR"] = str(FOLDER)
+for edition in EDITIONS.iterdir():
+    if time.time() - edition.stat().st_mtime > 7 * 86_400:
+        shutil.rmtree(edition, ignore_errors=True)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compile the controller once per edition, here: no test's time limit should pay for it."""
+    thinks = any(item.path.relative_to(TESTS).parts[0] in THINKING for item in session.items)
+    if thinks and os.environ.get("NUMBA_DISABLE_JIT") != "1":
+        with (FOLDER / "compiling").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (FOLDER / kernels._DONE).exists():
+                subprocess.run([sys.executable, "-m", "hardware.kernels"], cwd=TESTS.parent, check=True)
