@@ -167,10 +167,13 @@ def _cells(image: Image) -> Table:
 
 def _packed(tables: Memory | Image) -> bytes:
     """Values of one field lie together, and equal bytes of neighbouring values: half the size."""
-    raw = b"".join(
-        _layers(np.ascontiguousarray(table).view("i8").reshape(len(table), -1).T) for table in tables
-    )
+    raw = b"".join(_layers(_fields(table).T) for table in tables)
     return zlib.compress(raw, 6)
+
+
+def _fields(table: Table) -> Table:
+    """One row per asset, one column per number."""
+    return np.ascontiguousarray(table).view("i8").reshape(len(table), table.dtype.itemsize // 8)
 
 
 Tables = TypeVar("Tables", Memory, Image)

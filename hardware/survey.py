@@ -88,10 +88,10 @@ def _outlet(connector: Connector) -> str:
     phases = "3 phases" if connector.phases == 3 else "1 phase"
     rotation = " ".join(PHASES[p] for p in connector.rotation)
     by = connector.rotation_confirmed_by
-    confirmed = f"confirmed by {by}" if by else "not confirmed: a car counts on every phase until it is known"
+    confirmed = f"confirmed by {by}" if by else "not confirmed"
     return (
         f"connector {connector.number}: {connector.min_current_a:g} to {connector.max_current_a:g} A,"
-        f" {phases}, {rotation} {confirmed}"
+        f" {phases}, {rotation} ({confirmed})"
     )
 
 

@@ -20,16 +20,21 @@ from hardware.journal import KEEP, Journal, Keep, check_sum
 from hardware.notices import Notices
 
 
-def site_of(chargepoints: int, grids: int) -> Site:
-    boards = {f"board_{g}": {"id": g + 1, "fed_by": "main", "max_current_a": 200} for g in range(grids)}
+def site_of(chargepoints: int, grids: int, *, metered: bool = True) -> Site:
+    load: dict[str, Any] = {} if metered else {"chargepoints_only": True}
+    boards = {
+        f"board_{g}": {"id": g + 1, "fed_by": "main", "max_current_a": 200} | load for g in range(grids)
+    }
     connectors = [{"number": n, "max_current_a": 32} for n in (1, 2)]
     return build(
         {
             "name": "Garage",
             "timezone": "UTC",
             "accept_unsafe_fallback": "a test, nobody",
-            "grid": {"main": {"id": 0, "max_current_a": 2000}, **boards},
-            "meter": {grid: {"grid": grid, "role": "guard"} for grid in ["main", *boards]},
+            "grid": {"main": {"id": 0, "max_current_a": 2000} | load, **boards},
+            "meter": {
+                grid: {"grid": grid, "role": "guard"} for grid in (["main", *boards] if metered else [])
+            },
             "chargepoint": {
                 f"bay_{n}": {"identity": f"CP{n}", "fed_by": f"board_{n % grids}", "connector": connectors}
                 for n in range(chargepoints)
@@ -111,8 +116,9 @@ def test_every_start_replays_to_the_same_memory_and_the_same_decisions(tmp_path:
     assert seen == 700
 
 
-def test_any_number_in_an_image_survives_the_journal(tmp_path: Path) -> None:
-    site = site_of(4, 2)
+@pytest.mark.parametrize("metered", [True, False])
+def test_any_number_in_an_image_survives_the_journal(metered: bool, tmp_path: Path) -> None:
+    site = site_of(4, 2, metered=metered)
     topology = compile_site(site)
     random = np.random.default_rng(3)
     special = np.array([0, 1, -1, NEVER, UNKNOWN, 2**63 - 1, -(2**63), 32_000], "i8")
