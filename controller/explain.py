@@ -26,6 +26,8 @@ DRAWS_MA: Final = 500
 DANGERS: Final = (Alarm.PANIC, Alarm.UNCONTROLLED_ABOVE_LIMIT, Alarm.OVER_LIMIT, Alarm.METER_LOST)
 """What makes a grid unsafe or blind, gravest first."""
 
+METER_RULES: Final = (Because.METER_AGEING, Because.METER_LOST_SAFE, Because.METER_LOST_PANIC)
+PLACE_RULES: Final = (Because.FUSE, Because.TURN, Because.CUT)
 METER_ALARMS: Final = Alarm.METER_LOST | Alarm.METER_AGEING | Alarm.METER_ABSURD
 
 Kind = Literal["site", "grid", "connector"]
@@ -121,8 +123,9 @@ def used_ma(decision: Decision, grid: int, phase: int) -> int:
 def reason(scene: Scene, row: int) -> Reason:
     """Why a connector has its current and what would give it more."""
     decision = scene.decision.connectors[row]
-    words = REASONS[Because(int(decision["because"]))]
-    if decision["because"] == Because.IDLE:
+    because = Because(int(decision["because"]))
+    words = REASONS[because]
+    if because is Because.IDLE:
         words = IDLE_BY_STATUS.get(Status(int(scene.image.connectors[row]["status"])), words)
     facts = _connector_facts(scene, row)
     mark, why, more = (text.format_map(facts) for text in words)
@@ -222,7 +225,7 @@ def _bottleneck(scene: Scene) -> str:
     places = Counter(
         (int(row["because_grid"]), int(row["because_phase"]))
         for row in rows
-        if row["because"] in (Because.FUSE, Because.TURN, Because.CUT) and row["because_grid"] >= 0
+        if int(row["because"]) in PLACE_RULES and row["because_grid"] >= 0
     )
     if not places:
         return ""
@@ -237,11 +240,7 @@ def _connector_facts(scene: Scene, row: int) -> dict[str, str]:
     nameplate = scene.topology.connectors[row]
     chargepoint = scene.topology.connector_names[row].rpartition("/")[0]
     grid = int(decision["because_grid"])
-    if grid < 0 and decision["because"] in (
-        Because.METER_AGEING,
-        Because.METER_LOST_SAFE,
-        Because.METER_LOST_PANIC,
-    ):
+    if grid < 0 and int(decision["because"]) in METER_RULES:
         grid = int(nameplate["path"][nameplate["depth"] - 1])
     return {
         **_place_facts(scene, grid, int(decision["because_phase"])),

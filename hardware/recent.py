@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,15 +105,16 @@ class AlarmLog:
     def __init__(self) -> None:
         self._standing: dict[tuple[Kind, int, Alarm], AlarmRecord] = {}
         self._gone: deque[AlarmRecord] = deque(maxlen=ALARMS_KEPT)
-        self._seen: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None = None
+        self._seen = b""
 
     def note(self, scene: Scene, before: Scene | None, utc_ms: int) -> None:
         """Compare with the cycle before; costs next to nothing when no alarm changed."""
         tables = scene.decision
         now = (tables.site["alarm"], tables.grids["alarm"], tables.connectors["alarm"])
-        if self._seen and all(np.array_equal(*pair) for pair in zip(self._seen, now, strict=True)):
+        seen = b"".join(column.tobytes() for column in now)
+        if seen == self._seen:
             return
-        self._seen = now
+        self._seen = seen
         # The site's row repeats what its grids and connectors say; only what none of them says is its own.
         told = np.bitwise_or.reduce(now[1], initial=0) | np.bitwise_or.reduce(now[2], initial=0)
         now = (now[0] & ~told, now[1], now[2])

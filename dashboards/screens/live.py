@@ -12,7 +12,7 @@ from dashboards import charts, components
 from dashboards.client import GridHistory, Refused, Site, Unreachable
 from dashboards.watch import Watch, api, is_dark, watch
 
-NOW_S, TABLE_S, HOUR_S = 1.5, 4, 10
+NOW_S, TABLE_S, HOUR_S = 1.5, 2, 10
 
 
 @st.fragment(run_every=NOW_S)
