@@ -88,5 +88,6 @@ def _verdicts(result: Result) -> Table:
     for name in ("expectation", "found", "verdict"):
         grid.add_column(name)
     for verdict in result.verdicts:
-        grid.add_row(verdict.expected, verdict.found, "holds" if verdict.holds else "[red]BROKEN[/red]")
+        word = {True: "holds", False: "[red]BROKEN[/red]", None: "open"}[verdict.holds]
+        grid.add_row(verdict.expected, verdict.found, word)
     return grid

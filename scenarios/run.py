@@ -55,11 +55,11 @@ class GridPeak:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One expectation, what came of it, and whether it holds."""
+    """One expectation, what came of it, and whether it holds; None: this run could not measure it."""
 
     expected: str
     found: str
-    holds: bool
+    holds: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """True when every expectation holds."""
-        return all(verdict.holds for verdict in self.verdicts)
+        """True when no expectation is broken."""
+        return all(verdict.holds is not False for verdict in self.verdicts)
 
 
 def run(scenario: Scenario, *, progress: Progress | None = None, recording: Path | None = None) -> Result:
@@ -227,7 +227,7 @@ def _verdicts(story: Story, figures: Figures) -> list[Verdict]:
     for name, bound in story.expect.items():
         value = float(getattr(figures, name))
         if story.mode == "minute" and name.endswith(("_as", "over_s")):
-            found.append(Verdict(f"{name} {bound.words()}", "not measured in minute mode", holds=False))
+            found.append(Verdict(f"{name} {bound.words()}", "not measured in minute mode", holds=None))
             continue
         found.append(Verdict(f"{name} {bound.words()}", f"{value:g}", bound.holds(value)))
     return found

@@ -6,7 +6,7 @@ TxProfile: it needs a running transaction, ends with it, and decays to the start
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from controller.defaults import DOWN_MS, NEVER
 from controller.image import Answer
@@ -15,16 +15,7 @@ from controller.table import Table
 
 ACCEPTED: Final = int(Answer.ACCEPTED)
 REFUSED: Final = int(Answer.REFUSED)
-
-
-@kernel
-def take_order(outlets: Table, connectors: Table, c: int, limit_ma: int, until_ms: int, now_ms: int) -> int:
-    """Give one connector a new limit until `until_ms` (NEVER: for good); returns the box's Answer."""
-    outlet = outlets[c]
-    if outlet["refusing"] != 0 or outlet["transaction"] == 0:
-        return REFUSED
-    hold(outlets, connectors, c, limit_ma, until_ms, connectors[c]["fallback_ma"], now_ms)
-    return ACCEPTED
+BOX_STEP_MA: Final = 100  # OCPP says a tenth of an ampere
 
 
 @kernel
@@ -43,3 +34,33 @@ def hold(
         outlet["pilot_ma"] = min(limit_ma, connectors[c]["max_ma"])
     outlet["decays_at_ms"] = NEVER if outlet["deaf"] != 0 else until_ms
     outlet["decay_to_ma"] = then_ma
+
+
+@kernel
+def take_order(outlets: Table, connectors: Table, c: int, limit_ma: int, until_ms: int, now_ms: int) -> int:
+    """Give one connector a new limit until `until_ms` (NEVER: for good); returns the box's Answer."""
+    outlet = outlets[c]
+    if outlet["refusing"] != 0 or outlet["transaction"] == 0:
+        return REFUSED
+    hold(outlets, connectors, c, limit_ma, until_ms, connectors[c]["fallback_ma"], now_ms)
+    return ACCEPTED
+
+
+@kernel
+def obey_at_once(
+    orders: Table, seen: Table, outlets: Table, connectors: Table, writes: Any, now_ms: int
+) -> bool:
+    """Let every box take its order and answer in this instant; True when there was any."""
+    any_order = False
+    for c in range(len(orders)):
+        if orders[c]["put"] == 0 or outlets[c]["offline"] != 0:
+            continue
+        any_order = True
+        limit_ma = orders[c]["target_ma"] // BOX_STEP_MA * BOX_STEP_MA
+        answer = take_order(outlets, connectors, c, limit_ma, orders[c]["lease_until_ms"], now_ms)
+        if answer == ACCEPTED:
+            writes[c] += 1
+        seen[c]["answered_seq"] = orders[c]["order_seq"]
+        seen[c]["answer"] = answer
+        seen[c]["answered_at_ms"] = now_ms
+    return any_order

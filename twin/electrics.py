@@ -15,7 +15,6 @@ import numpy as np
 from controller.defaults import NEVER
 from controller.kernel import kernel
 from controller.table import Table
-from twin.vehicles import step
 
 TAU_S: Final = 600.0
 TRIP_HEAT: Final = 1.1
@@ -81,26 +80,18 @@ def flow(boards: Table, grids: Table, leaves_first: Table, outlets: Table, conne
 
 
 @kernel
-def pass_time(
+def carry(
     boards: Table,
     grids: Table,
     leaves_first: Table,
     outlets: Table,
     connectors: Table,
-    from_ms: int,
-    to_ms: int,
-) -> tuple[int, int, int, bool]:
-    """Heat fuses and step cars from one instant to another, then let the new currents flow.
-
-    Returns when any status may change next, when any draw is worth a look, how many statuses changed, and
-    whether a fuse opened.
-    """
-    opened = False
-    if to_ms > from_ms:
-        opened = warm(boards, grids, (to_ms - from_ms) / 1000.0)
-    soon_ms, news_ms, changed = step(outlets, from_ms, to_ms)
+    seconds: float,
+) -> bool:
+    """Heat the fuses under what flowed for `seconds`, then let what is drawn now flow; True: one opened."""
+    opened = warm(boards, grids, seconds) if seconds > 0.0 else False
     flow(boards, grids, leaves_first, outlets, connectors)
-    return soon_ms, news_ms, changed, opened
+    return opened
 
 
 def boards(count: int) -> Table:

@@ -19,14 +19,13 @@ from controller.image import Answer, Image, blank_image, frozen
 from controller.kernel import kernel
 from controller.table import Table
 from controller.topology import CONSUMER
-from twin.boxes import ACCEPTED, take_order
+from twin.boxes import BOX_STEP_MA, obey_at_once
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.streams import number, stream
 from twin.vehicles import FAR_MS
 from twin.world import World
 
 SLOTS: Final = 64  # readings in flight on one link
-BOX_STEP_MA: Final = 100  # OCPP says a tenth of an ampere
 
 PROBE = np.dtype(
     [
@@ -165,26 +164,6 @@ def hear_connectors(
 
 
 @kernel
-def obey_at_once(
-    orders: Table, seen: Table, outlets: Table, connectors: Table, writes: Any, now_ms: int
-) -> bool:
-    """Let every box take its order and answer in this instant; True when there was any."""
-    any_order = False
-    for c in range(len(orders)):
-        if orders[c]["put"] == 0 or outlets[c]["offline"] != 0:
-            continue
-        any_order = True
-        limit_ma = orders[c]["target_ma"] // BOX_STEP_MA * BOX_STEP_MA
-        answer = take_order(outlets, connectors, c, limit_ma, orders[c]["lease_until_ms"], now_ms)
-        if answer == ACCEPTED:
-            writes[c] += 1
-        seen[c]["answered_seq"] = orders[c]["order_seq"]
-        seen[c]["answer"] = answer
-        seen[c]["answered_at_ms"] = now_ms
-    return any_order
-
-
-@kernel
 def _apart(one: Table, other: Table, same_ma: int) -> bool:
     for own in range(3):
         if abs(one[own] - other[own]) > same_ma:
@@ -249,10 +228,8 @@ class SimulatedPlant:
         self._image = blank_image(world.topology)
         self._chargepoints = list(world.site.chargepoint)
         self._start_utc_ms = round(world.start_utc.timestamp() * 1000)
-        for event in world.take_events():
-            self._hear(event)
-        world.listener = self._hear
         self._boot()
+        world.listen(self._hear)
         self.advance(world.now_ms)
 
     def _boot(self) -> None:

@@ -1,9 +1,10 @@
 """How time passes between two cycles of the controller.
 
-*Minute mode*: cycle and tick are 60 s and orders act within the tick. *True mode*: cycles of a second; while
-nothing is unsettled the world runs on to the first second at which the image differs from the one that the
-controller last saw, or to the time at which a timer of the controller is due. A reading that arrives
-unchanged (within `SAME_MA`) is no reason for a cycle; only its time stamp is refreshed.
+*Minute mode*: ticks of 60 s, links without delay, and two looks within a tick while orders are on their way,
+so that they act within the tick. *True mode*: cycles of a second; while nothing is unsettled the world runs
+on to the first second at which the image differs from the one that the controller last saw, or to the time
+at which a timer of the controller is due. A reading that arrives unchanged (within `SAME_MA`) is no reason
+for a cycle; only its time stamp is refreshed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from controller.table import Table
 from twin.instruments import SimulatedPlant
 
 TICK_MS: Final = 60_000
+LOOKS_MS: Final = (10_000, 25_000)
+"""Within a tick that is not settled: cars have followed a lower limit, then a higher one."""
 SAME_MA: Final = 300
 """Readings that differ by less are the same: well inside the pooled tolerance of any estimate."""
 RESTLESS_MS: Final = 5_000  # longest jump where messages may be lost: a missing reading is news too
@@ -68,13 +71,22 @@ class Pace:
         if now_ms >= self.end_ms:
             return False
         site = decision.site[0]
-        if self.plant.instant or not site["settled"] or not self._restless_ms or self._silence():
+        if self.plant.instant:
+            self.plant.advance(min(self.end_ms, self._next_tick(now_ms, settled=bool(site["settled"]))))
+            return True
+        if not site["settled"] or not self._restless_ms or self._silence():
             self.plant.advance(min(self.end_ms, now_ms + self.cycle_ms))
             return True
         due_ms = min(self.end_ms, self._whole(int(site["next_ms"])), now_ms + self._restless_ms)
         due_ms = max(due_ms, now_ms + self.cycle_ms)
         self._run_on(image, min(due_ms, self.end_ms))
         return True
+
+    def _next_tick(self, now_ms: int, *, settled: bool) -> int:
+        """The next whole tick, or while orders are unsettled the next look at what they did."""
+        tick_ms = now_ms // TICK_MS * TICK_MS
+        looks = [tick_ms + within_ms for within_ms in LOOKS_MS if tick_ms + within_ms > now_ms]
+        return looks[0] if looks and not settled else tick_ms + TICK_MS
 
     def _run_on(self, image: Image, due_ms: int) -> None:
         """Advance to `due_ms` or to the first whole cycle at which there is something to see."""

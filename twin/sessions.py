@@ -265,6 +265,7 @@ def _instant(text: str, column: str, zone: ZoneInfo, where: str, remarks: list[s
 def _places(path: Path, stations: list[str], connector_names: Sequence[str]) -> dict[str, int]:
     """Row of the connector for every station name."""
     rows = {name: row for row, name in enumerate(connector_names)}
+    rows |= {name.removesuffix("/1"): row for name, row in rows.items()}
     if all(station in rows for station in stations):
         return {station: rows[station] for station in stations}
     if len(stations) > len(connector_names):

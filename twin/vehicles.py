@@ -236,10 +236,13 @@ def _show(rows: Table, i: int, now_ms: int) -> None:
         status = AVAILABLE
     elif r["transaction"] == 0:
         status = FINISHING if r["finished"] != 0 else PREPARING
-    elif draw > 0 or (r["paused"] != 0 and r["quiet"] != 0):
+    elif draw > 0:
         status = CHARGING
+        r["quiet"] *= r["paused"]  # it draws again: nothing to hide any more
     elif r["pilot_ma"] < PILOT_MIN_MA:
         status = SUSPENDED_EVSE
+    elif r["quiet"] != 0:
+        status = CHARGING
     else:
         status = SUSPENDED_EV
     if status != r["status"]:

@@ -83,8 +83,7 @@ class World:
         self.boards = electrics.boards(len(topology.grids))
         self.gauges = np.zeros(len(topology.meters), GAUGE)
         self.stays = [Stay(session) for session in sorted(sessions, key=_arrival)]
-        self.listener: Callable[[Event], None] | None = None
-        """Hears every event at its instant; without one they wait for `take_events`."""
+        self._listener: Callable[[Event], None] | None = None
         self.watch: Callable[[int], None] | None = None
         """Called before every step of the physics with its length in ms: nothing changes in kind within."""
         self._events: list[Event] = []
@@ -101,7 +100,7 @@ class World:
                 if until_ms is not None:
                     self.at(until_ms, partial(fault.switch, self, on=False))
         self._env.process(self._arrivals())
-        self._settle()
+        self.advance(0)
 
     def _outlets(self) -> Any:
         rows = self.topology.connectors
@@ -173,16 +172,11 @@ class World:
     def _look(self, from_ms: int) -> None:
         self._touched = False
         built = self.built
-        self._soon_ms, self._news_ms, changed, opened = electrics.pass_time(
-            self.boards,
-            built.grids,
-            built.leaves_first,
-            self.outlets,
-            built.connectors,
-            from_ms,
-            self.now_ms,
-        )
-        if opened:
+        self._soon_ms, self._news_ms, changed = vehicles.step(self.outlets, from_ms, self.now_ms)
+        seconds = (self.now_ms - from_ms) / 1000.0
+        if electrics.carry(
+            self.boards, built.grids, built.leaves_first, self.outlets, built.connectors, seconds
+        ):
             self._darken()
         if changed:
             for row in np.flatnonzero(self.outlets["status_changed"]):
@@ -231,7 +225,7 @@ class World:
         outlet["down_ms"], outlet["up_ms"] = car.down_ms, car.up_ms
         outlet["ramp_ma_s"] = car.ramp_ma_s
         outlet["need_wh"], outlet["taper_wh"] = session.energy_wh, car.taper_wh
-        outlet["paused"] = 0
+        outlet["paused"] = outlet["quiet"] = 0
         self._touched = True
         self._tell(Plugged(self.now_ms, c))
         self.at(self.now_ms + session.card_after_ms, lambda: self._present(number))
@@ -355,6 +349,12 @@ class World:
 
     # -- looking -----------------------------------------------------------------------------------
 
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Hear every event at its instant, those first that are waiting to be taken."""
+        self._listener = listener
+        for event in self.take_events():
+            listener(event)
+
     def take_events(self) -> list[Event]:
         """What happened since the last call, in the order of time."""
         events, self._events = self._events, []
@@ -370,10 +370,10 @@ class World:
         return self._rotations[grid]
 
     def _tell(self, event: Event) -> None:
-        if self.listener is None:
+        if self._listener is None:
             self._events.append(event)
         else:
-            self.listener(event)
+            self._listener(event)
 
 
 def _arrival(session: Session) -> tuple[int, int]:
