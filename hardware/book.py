@@ -71,6 +71,11 @@ class Book:
         else:
             self._covered = self._newest["committed_ma"].copy()
 
+    async def written(self) -> None:
+        """Wait until the newest book is on disk; for ever, while the disk takes nothing."""
+        if (writing := self._writing) is not None:
+            await asyncio.wait([writing])
+
     async def close(self) -> None:
         """Write what waits and close the file."""
         if (writing := self._writing) is not None:

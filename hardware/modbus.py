@@ -162,7 +162,7 @@ class MeterPoll:
             while True:
                 await self.once()
                 due_s = max(due_s + self.meter.link.poll_ms / 1000, loop.time() + self._back_off_s())
-                await asyncio.sleep(max(0.0, due_s - loop.time()))
+                await asyncio.sleep(due_s - loop.time())
         finally:
             self.meter.close()
 

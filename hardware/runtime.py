@@ -91,11 +91,23 @@ class Box:
             for row, name in enumerate(topology.meter_names)
         ]
 
-    async def open(self) -> int:
-        """Listen for chargepoints and poll the meters; returns the port. Raises OSError when it is taken."""
+    async def open(self, *, poll: bool = True) -> int:
+        """Listen for chargepoints and poll the meters; returns the port. Raises OSError when it is taken.
+
+        Without `poll` the meters are read by `read_meters` alone: a test steps the world between two cycles.
+        """
         port = await self.central.serve(self._links.box.ocpp.host, self._links.box.ocpp.port)
-        self._polling = [asyncio.create_task(meter.run()) for meter in self.meters]
+        if poll:
+            self._polling = [asyncio.create_task(meter.run()) for meter in self.meters]
         return port
+
+    async def read_meters(self) -> None:
+        """Read every meter once, now."""
+        await asyncio.gather(*(meter.once() for meter in self.meters))
+
+    async def passed_on(self) -> None:
+        """Wait until every order of the last cycle has been handed to its link."""
+        await self._book.written()
 
     async def close(self) -> None:
         """Stop polling and listening, and write what waits."""
@@ -103,6 +115,8 @@ class Box:
             task.cancel()
         if self._polling:
             await asyncio.wait(self._polling)
+        for meter in self.meters:
+            meter.meter.close()
         await self.central.close()
         await self._book.close()
         await asyncio.to_thread(self._journal.close)

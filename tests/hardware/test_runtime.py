@@ -33,7 +33,7 @@ def compiled():
 
 
 @asynccontextmanager
-async def box_of(store, *, seconds=None, think=calculate, **options):
+async def box_of(store, *, seconds=None, think=calculate, poll=True, **options):
     """A box that listens; its cycles are run by the test."""
     site = parse(site_text(**options), "garage.toml")
     loop = asyncio.get_running_loop()
@@ -43,7 +43,7 @@ async def box_of(store, *, seconds=None, think=calculate, **options):
     view = LiveView(site, topology)
     notices = Notices(loop.time)
     box = Box(site, topology, read_links(site, "garage.toml"), store, clock, think, view, notices, {})
-    box.port = await box.open()
+    box.port = await box.open(poll=poll)
     box.view, box.clock = view, clock
     try:
         yield box
@@ -79,30 +79,45 @@ def test_a_car_gets_its_current_and_every_cycle_can_be_thought_through_again(tmp
     assert cycles > 10
 
 
-async def test_a_stepped_clock_drives_the_box_one_cycle_at_a_time(tmp_path):
+def test_a_stepped_clock_drives_the_box_one_cycle_at_a_time(tmp_path):
     """Nothing happens between cycles, and the image carries the stepped time alone."""
     seconds = SteppedSeconds()
-    asked = []
+    asked = 0
 
     async def reply(request, writer):
-        asked.append(request)
+        nonlocal asked
+        asked += 1
         writer.write(answer(request, 12.5))
 
-    async with (
-        raw(reply) as meter,
-        box_of(tmp_path / "store", seconds=seconds, meter=meter) as box,
-    ):
-        for task in box._polling:  # the test polls
-            task.cancel()
-        for step in range(5):
-            seconds.value = 10.0 * step
-            await box.meters[0].once()
-            decision = box.cycle()
-            image = box.measure()
-            assert decision.site[0]["now_ms"] == 1 + 10_000 * step
-            assert image.meters[0]["at_ms"] == image.clock[0]["now_ms"] == 1 + 10_000 * step
-            assert image.meters[0]["current_ma"].tolist() == [12_500] * 3
-            assert decision.grids[0]["measured_ma"].tolist() == [12_500] * 3
+    async def story():
+        options = {"seconds": seconds, "poll": False}
+        async with (
+            raw(reply) as meter,
+            box_of(tmp_path / "store", meter=meter, **options) as box,
+            charging(box.port, box.clock.utc) as car,
+        ):
+            await until(lambda: box.measure().connectors[0]["transaction"] == car.transaction)
+            for step in range(60):
+                seconds.value = 2.0 * step
+                await car.meter()
+                await box.read_meters()
+                decision = box.cycle()
+                await box.passed_on()
+                image = box.measure()
+                assert decision.site[0]["now_ms"] == 1 + 2_000 * step
+                assert image.meters[0]["at_ms"] == image.clock[0]["now_ms"] == 1 + 2_000 * step
+                assert image.meters[0]["current_ma"].tolist() == [12_500] * 3
+                assert decision.grids[0]["measured_ma"].tolist() == [12_500] * 3
+                order = decision.connectors[0]
+                if order["put"]:
+                    await until(
+                        lambda seq=order["order_seq"]: box.measure().connectors[0]["answered_seq"] == seq
+                    )
+                    assert car.limits_a[-1] == order["target_ma"] // 100 / 10
+            assert asked == 60
+            assert len(car.limits_a) >= 2
+
+    run(story())
 
 
 def test_a_reading_above_the_fuse_is_thought_about_at_once(tmp_path):
