@@ -182,7 +182,7 @@ def estimate_loads(cy: Cycle) -> None:
     for i in range(len(cy.leaves_first)):
         g = cy.leaves_first[i]
         kind = cy.built_grids[g]["kind"]
-        ageing = cy.grids[g]["held"] == 1
+        ageing = cy.grids[g]["ageing"] == 1
         if kind == GUARD and cy.grids[g]["guarded"] == 1 and not ageing:
             for p in range(3):
                 _estimate_behind_guard(cy, g, p)
@@ -326,7 +326,7 @@ def _follow_age(cy: Cycle, g: int, p: int) -> None:
         grid["panic"] = int(grid["safe_ma"] == PANIC)
         grid["held"] = grid["panic"]
         return
-    if grid["held"] == 0 or kept["waking_since_ms"][p] != NEVER:
+    if grid["ageing"] == 0:
         kept["peak_count"][p] = push(
             kept["peak_ma"][p],
             kept["peak_until_ms"][p],

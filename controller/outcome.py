@@ -94,7 +94,7 @@ def _report_grid(cy: Cycle, g: int) -> None:
             alarm |= A_UNCONTROLLED
     if grid["lost"] == 1:
         alarm |= A_METER_LOST
-    elif grid["held"] == 1 and not _waking(cy, g):
+    elif grid["ageing"] == 1:
         alarm |= A_METER_AGEING
     if grid["panic"] == 1:
         alarm |= A_PANIC
@@ -104,14 +104,6 @@ def _report_grid(cy: Cycle, g: int) -> None:
     wanted["lost"] = grid["lost"]
     wanted["alarm"] = alarm
     cy.wanted_site[0]["alarm"] |= alarm
-
-
-@kernel
-def _waking(cy: Cycle, g: int) -> bool:
-    for p in range(3):
-        if cy.kept_grids[g]["waking_since_ms"][p] != NEVER:
-            return True
-    return False
 
 
 @kernel
@@ -190,7 +182,7 @@ def _troubled_grid(cy: Cycle, c: int) -> int:
         grid = cy.grids[g]
         if grid["lost"] == 1 or grid["panic"] == 1:
             return g
-        if grid["held"] == 1 and cy.work[c]["wish_ma"] > cy.kept[c]["target_ma"] and not _waking(cy, g):
+        if grid["ageing"] == 1 and cy.work[c]["wish_ma"] > cy.kept[c]["target_ma"]:
             return g
     return -1
 

@@ -44,6 +44,7 @@ def believe_meters(cy: Cycle) -> None:
             kept["lost"] = 1
             kept["good_samples"] = 0
         if age > METER_FRESH_MS or kept["at_ms"] == NEVER:
+            grid["ageing"] = 1
             grid["held"] = 1
         if kept["lost"] == 1:
             grid["safe_ma"] = (

@@ -21,6 +21,7 @@ WORK_GRID = np.dtype(
         ("guarded", "i8"),  # 1: the guard reading is usable
         ("lost", "i8"),
         ("safe_ma", "i8"),
+        ("ageing", "i8"),  # 1: its meter has not been heard for a while
         ("held", "i8"),  # 1: nothing is raised under it
         ("panic", "i8"),
         ("load_ma", "i8", (3,)),  # uncontrolled load used in room and book
