@@ -219,15 +219,21 @@ async def test_a_message_without_current_leaves_the_last_reading_and_its_age(tmp
         assert list(here.rows[0]["current_ma"]) == [7000, 7000, 7000]
 
 
-async def test_queued_messages_of_hours_ago_move_nothing(tmp_path):
-    async with world(tmp_path, site_of("CP-1")) as here, peer(here) as box:
-        await box.status("Available")
-        await box.meter(*three(1))
-        before = here.rows.copy()
-        old = stamp(here.clock.utc() - timedelta(hours=3))
-        await box.status("Charging", timestamp=old)
-        await box.meter(*three(30), at=old)
-        assert (here.rows == before).all()
+def test_queued_messages_move_nothing(tmp_path):
+    async def main():
+        async with world(tmp_path, site_of("CP-1")) as here, peer(here) as box:
+            await asyncio.sleep(100)
+            await box.status("Available")
+            before = here.rows.copy()
+            for seconds in (90, 3 * 3600):
+                old = stamp(here.clock.utc() - timedelta(seconds=seconds))
+                await box.status("Charging", timestamp=old)
+                await box.meter(*three(30), at=old)
+            assert (here.rows == before).all()
+            await box.meter(*three(1))
+            assert list(here.rows[0]["current_ma"]) == [1000] * 3
+
+    run(main(), speed=50)
 
 
 @pytest.mark.parametrize("clock", [datetime(1970, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)])

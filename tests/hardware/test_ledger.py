@@ -151,6 +151,7 @@ async def test_while_the_disk_is_full_charging_goes_on_and_all_is_written_when_t
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with ledger(path, said) as here:
         before = await here.begin(start(1))
+        since_s = asyncio.get_running_loop().time()
         try:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
             during = await here.begin(start(2))
@@ -159,6 +160,7 @@ async def test_while_the_disk_is_full_charging_goes_on_and_all_is_written_when_t
             assert not await here.end("CP-1", 12345, stop())
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert asyncio.get_running_loop().time() - since_s < 5, "a driver stands in front of the box"
         assert during.id != before.id
         assert repeated.id == during.id
         assert [n.kind for n in said] == ["file_unwritable"]

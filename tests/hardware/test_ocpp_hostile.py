@@ -195,7 +195,9 @@ async def test_the_newest_of_two_sockets_wins_and_the_older_one_is_closed(tmp_pa
         old.replies["SetChargingProfile"] = lambda _: None  # falls silent
         seq = here.order({0: 16})
         await here.until(lambda: len(old.asked("SetChargingProfile")) == 2)
-        async with peer(here) as new:
+        async with peer(here, booted=False) as new:
+            await here.until(lambda: here.rows[0]["online"] == 0)
+            await new.boot()
             await asyncio.wait_for(old.socket.wait_closed(), 5)
             assert await here.answered(seq) == Answer.UNKNOWN
             assert "replaced" in here.kinds()

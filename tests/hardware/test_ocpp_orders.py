@@ -286,6 +286,18 @@ async def test_a_limit_said_as_a_default_makes_way_for_the_fallback_when_the_tra
         assert live(box)[-1]["connectorId"] == 1
 
 
+async def test_a_raise_said_as_a_default_is_booked_as_the_default_before_it_is_answered(tmp_path):
+    async with world(tmp_path, site_of("CP-1", connectors=2)) as here, peer(here) as box:
+        await charging(here, box)
+        box.replies["SetChargingProfile"] = only_accepts(Rung(TX_DEFAULT, RELATIVE, "A"))
+        assert await here.answered(here.order({0: 10})) == Answer.ACCEPTED
+        box.replies["SetChargingProfile"] = "InternalError"
+        assert await here.answered(here.order({0: 16})) == Answer.UNKNOWN
+        assert here.rows[0]["default_ma"] == 16000
+        assert await here.answered(here.order({0: 6})) == Answer.UNKNOWN
+        assert here.rows[0]["default_ma"] == 16000
+
+
 def test_a_fallback_that_is_refused_is_said_again_and_the_default_stays_booked(tmp_path):
     async def main():
         async with world(tmp_path, site_of("CP-1", connectors=2)) as here, peer(here) as box:

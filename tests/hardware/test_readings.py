@@ -50,6 +50,7 @@ def three(measurand, *texts, names=("L1", "L2", "L3"), **more):
         ([value("6900", WATTS), *three(WATTS, "2300", "2300", "2300")], (10000, 10000, 10000)),
         (three(WATTS, "2300", "2300", "2300") + three("Voltage", "250", "230", "9999"), (9200, 10000, 10000)),
         ([*three(AMPS, "9", "9", "9", location="Inlet"), *three(AMPS, "6", "6", "6")], (6000, 6000, 6000)),
+        ([*three(AMPS, "6", "6", "6"), *three(AMPS, "9", "9", "9", location="Inlet")], (6000, 6000, 6000)),
         (three(AMPS, "9", "9", "9", location="Inlet"), (9000, 9000, 9000)),
         ([value("11", "Current.Offered"), *three(AMPS, "6", "6", "6")], (6000, 6000, 6000)),
         ([*three(AMPS, "6", "x", "7")], (6000, UNKNOWN, 7000)),
