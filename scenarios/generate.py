@@ -103,7 +103,7 @@ def _boards(seed: int) -> list[_Board]:
                 boards.append(child)
     for board in boards:
         own = stream(seed, "generate", "load", board.name)
-        board.load_a = 0.0 if own.random() < 0.35 else round(float(own.uniform(3, 40)), 1)
+        board.load_a = 0.0 if own.random() < 0.35 else round(float(own.uniform(5, 60)), 1)
     return boards
 
 
@@ -148,10 +148,12 @@ def _outlet(own: np.random.Generator, number: int, confirmed: float) -> dict[str
 
 
 def _fuse_a(seed: int, board: _Board) -> float:
-    """A step that carries the loads and a part of what the outlets could draw."""
+    """A fuse, or a breaker set by hand, that carries the loads and a part of what the outlets could draw."""
     draw = stream(seed, "generate", "fuse", board.name)
-    wanted = 1.1 * board.whole_load_a() + float(draw.uniform(0.15, 0.7)) * board.whole_outlets_a() + 10
-    return float(next((fuse for fuse in FUSES_A if fuse >= wanted), FUSES_A[-1]))
+    wanted = 1.02 * board.whole_load_a() + float(draw.uniform(0.05, 0.5)) * board.whole_outlets_a() + 8
+    if draw.random() < 0.5:
+        return float(round(wanted))
+    return float(next((fuse for fuse in FUSES_A if fuse >= wanted), round(wanted)))
 
 
 def _board_tables(
@@ -232,7 +234,7 @@ def draw_sessions(seed: int, site: Site, length_s: float) -> tuple[Session, ...]
 
 
 def draw_loads(seed: int, site: Site, length_s: float) -> tuple[Load, ...]:
-    """A restless load on every board that has one, at most 60 % of what the board declares."""
+    """A restless load on every board that has one, at most 40 % of what the board declares."""
     loads = []
     for name, own_a in own_loads_a(site).items():
         if own_a <= 0:
@@ -244,7 +246,7 @@ def draw_loads(seed: int, site: Site, length_s: float) -> tuple[Load, ...]:
         loads.append(
             Load(
                 grid=name,
-                peak_w=0.6 * own_a * NOMINAL_VOLTAGE_V,
+                peak_w=0.4 * own_a * NOMINAL_VOLTAGE_V,
                 profile=Profile(
                     START.replace(tzinfo=None), LOAD_STEP_S, tuple(float(round(value, 3)) for value in level)
                 ),
@@ -307,7 +309,7 @@ def _wiring(seed: int, site: Site) -> dict[str, str]:
 
 
 def _load_steps(seed: int, site: Site, length_s: float) -> list[dict[str, Any]]:
-    """Machines that start and stop: at most 40 % of what a board declares."""
+    """Machines that start and stop: at most 60 % of what a board declares."""
     found = []
     for name, own_a in own_loads_a(site).items():
         draw = stream(seed, "generate", "steps", name)
@@ -321,7 +323,7 @@ def _load_steps(seed: int, site: Site, length_s: float) -> list[dict[str, Any]]:
                 "at_s": float(draw.integers(60, max(61, int(length_s / 2)))),
                 "for_s": round(every_s * float(draw.uniform(0.2, 0.7)), 1),
                 "every_s": every_s,
-                "current_a": [round(0.4 * own_a * float(part), 1) for part in draw.uniform(0, 1, 3)],
+                "current_a": [round(0.6 * own_a * float(part), 1) for part in draw.uniform(0.3, 1, 3)],
             }
         )
     return found

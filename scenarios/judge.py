@@ -26,17 +26,19 @@ Table = NDArray[np.int64]
 
 
 class Judge:
-    """Watches one world and its controller; `broken` has what it saw, `counts` how often per rule."""
+    """Looks on at one run; `broken` has what it saw, `counts` how often per rule."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self) -> None:
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
-        self.cycles = 0
-        self._liars = self._declared_liars()
-        self._under = _under(world.topology)
         self._decision: Decision | None = None
         self._targets: Table | None = None
+
+    def begin(self, world: World) -> None:
+        """Take the seat."""
+        self.world = world
+        self._liars = self._declared_liars()
+        self._under = _under(world.topology)
         self._tripped = np.zeros(len(world.topology.grids), dtype=bool)
 
     def _declared_liars(self) -> NDArray[np.bool_]:
@@ -99,7 +101,6 @@ class Judge:
 
     def cycle(self, image: Image, decision: Decision) -> None:
         """Called after every cycle with what the controller saw and what it wants."""
-        self.cycles += 1
         self._orders(decision)
         self._raises(decision)
         self._cuts(image, decision)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.electrical import NOMINAL_VOLTAGE_V
-from controller.topology import Topology
+from controller.topology import Topology, compile_site
+from scenarios.run import Result
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -38,6 +39,13 @@ class Bound(NamedTuple):
     total_wh: float
 
 
+class Bounds(NamedTuple):
+    """What perfect foresight could have served, kWh: up to the limits, and up to limit less margin."""
+
+    limit_kwh: float
+    margin_kwh: float
+
+
 class _Columns(NamedTuple):
     """One column of the programme per stay and time step in which it is present."""
 
@@ -45,6 +53,47 @@ class _Columns(NamedTuple):
     step: Rows
     most_a: Floats  # mean current over the step when it draws all it can
     wh_per_a: Floats
+
+
+def bounds(result: Result) -> Bounds:
+    """Both bounds for the cars that came. Raises AssertionError when more was served than possible."""
+    story = result.story
+    topology = compile_site(story.conditions.as_built(story.site))
+    limit_a = topology.grids["limit_ma"] / 1000.0
+    margin_a = topology.grids["margin_ma"] / 1000.0
+    stays = _stays(result, topology)
+    step_s = float(result.load_step_s)
+    found = Bounds(
+        most_energy(topology, stays, limit_a - result.load_a, step_s).total_wh / 1000,
+        most_energy(topology, stays, limit_a - margin_a - result.load_a, step_s).total_wh / 1000,
+    )
+    # A current above a limit is energy that no plan within the limits could have given.
+    over_kwh = result.figures.over_as * NOMINAL_VOLTAGE_V / 3.6e6
+    served_kwh = result.figures.delivered_kwh
+    if served_kwh > found.limit_kwh * (1 + 1e-6) + over_kwh + 1e-3:
+        raise AssertionError(f"served {served_kwh:.3f} kWh, more than the possible {found.limit_kwh:.3f} kWh")
+    return found
+
+
+def _stays(result: Result, topology: Topology) -> list[Stay]:
+    """Every car that came, on the phases on which it really hangs."""
+    cars = {session.key: session.car for session in result.story.sessions}
+    outlets = [outlet for _, _, outlet in result.story.site.connectors()]
+    stays = []
+    for served in result.sessions:
+        car, row = cars[served.key], topology.connectors[served.connector]
+        drawn = {int(phase) for phase in row["phase"][: min(car.phases, outlets[served.connector].phases)]}
+        stays.append(
+            Stay(
+                connector=served.connector,
+                phases=(0 in drawn, 1 in drawn, 2 in drawn),
+                arrival_s=served.plug_in_ms / 1000,
+                departure_s=served.until_ms / 1000,
+                need_wh=served.possible_wh,
+                max_current_a=min(car.max_ma, int(row["max_ma"])) / 1000,
+            )
+        )
+    return stays
 
 
 def most_energy(topology: Topology, stays: Sequence[Stay], room_a: Floats, step_s: float) -> Bound:

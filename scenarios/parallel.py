@@ -9,6 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
 
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
 Work = TypeVar("Work")
 Done = TypeVar("Done")
 
@@ -52,3 +62,16 @@ def finished(
 def _leave_interrupts() -> None:
     """Ctrl-C reaches the whole group of processes; only the one that owns the terminal answers it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def progress_bar(console: Console) -> Progress:
+    """Bar, count, time so far and an estimate of what is left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -48,6 +48,7 @@ class Outcome(NamedTuple):
     shares: tuple[float, ...]  # of each car: served over asked, 0 for those turned away
     waits_s: tuple[float, ...]  # from plug-in to the first current
     quarter_a: tuple[float, ...]  # heaviest phase, means of quarter hours
+    peak_a: float  # highest current on any phase
 
     @property
     def served_percent(self) -> float:
@@ -322,7 +323,8 @@ def _row(design: Design, runs: Sequence[Outcome]) -> list[str]:
 
 
 def _duration_words(seconds: float) -> str:
-    return f"{seconds:.0f}{THIN}s" if seconds < 90 else f"{seconds / 60:.0f}{THIN}min"
+    """Whole minutes, rounded up: minute mode knows no more."""
+    return f"{-(-seconds // 60):.0f}{THIN}min"
 
 
 def _worst(findings: Findings, chosen: Design) -> str:

@@ -23,6 +23,7 @@ def outcome(fuse_a, chargepoints, percent, seed=1, **others):
         "shares": (1.0,) * 9 + (0.5,),
         "waits_s": (12.0,) * 10,
         "quarter_a": (40.0,) * 96,
+        "peak_a": 60.0,
     } | others
     return Outcome(Design(fuse_a, chargepoints), seed, **values)
 
@@ -132,7 +133,7 @@ def test_cars_that_were_turned_away_show_per_day_and_as_nothing_got():
     seen = words(page(findings(outcome(80, 12, 96, turned_away=2, shares=shares))))
     assert re.search(r"20\.0 % get nothing", seen)
     assert re.search(r"80\.0 % leave with all they asked for", seen)
-    assert re.search(r"3 × 80 A recommended 12 96\.0 % 96\.0–96\.0 % 90\.0 % 0\.0 % 2\.0 12 s 100 %", seen)
+    assert re.search(r"3 × 80 A recommended 12 96\.0 % 96\.0–96\.0 % 90\.0 % 0\.0 % 2\.0 1 min 100 %", seen)
 
 
 @pytest.mark.parametrize(
