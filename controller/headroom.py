@@ -254,7 +254,7 @@ def _estimate_behind_guard(cy: Cycle, g: int, p: int) -> None:
     if most < kept["estimate_ma"][p] - ASK_FALL_MA:
         _ask_under(cy, g, p)
     kept["estimate_ma"][p] = min(kept["estimate_ma"][p], outlived)
-    if most < kept["estimate_ma"][p]:
+    if most < kept["estimate_ma"][p] - ESTIMATE_STEP_MA:
         grid["falling"] = 1
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from controller.commitments import backoff_ms
 from controller.decision import Alarm, Because
 from controller.defaults import (
+    ANSWER_MS,
     ASK_EVERY_MS,
     CYCLE_MS,
+    DOWN_MS,
+    ESTIMATE_STEP_MA,
     FULL_PROBE_EVERY_MS,
     NEVER,
     RECLAIM_AFTER_MS,
     SETTLED_MS,
     SLOT_MS,
+    UP_MS,
 )
 from controller.kernel import kernel
-from controller.raises import may_raise, wants_raise
+from controller.raises import may_raise, next_round_ms, wants_raise
 from controller.topology import PANIC
 from controller.work import Cycle
 
@@ -197,29 +202,35 @@ def _why_not_yet(cy: Cycle, c: int) -> int:
 
 @kernel
 def _look_again(cy: Cycle) -> None:
-    """When the next cycle must run if readings go on arriving unchanged."""
+    """Whether anything is on its way, and when the next cycle must run if nothing that is seen changes."""
     now = cy.clock[0]["now_ms"]
     site = cy.wanted_site[0]
     settled = cy.kept_site[0]["round_open"] == 0
     due = now + SETTLED_MS
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
-        if grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1:
-            settled = False
+        restless = grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1
         for p in range(3):
-            over = grid["guarded"] == 1 and grid["measured_ma"][p] > grid["limit_ma"][p]
-            if over or grid["pending_ma"][p] > 0 or grid["cut_ma"][p] > 0:
+            if grid["guarded"] == 1 and grid["measured_ma"][p] > grid["limit_ma"][p]:
+                restless = True
+            if grid["pending_ma"][p] > 0 or grid["cut_ma"][p] > 0:
                 settled = False
+        if restless:
+            settled = False
+            due = now + CYCLE_MS
     waiting = False
     for c in range(len(cy.built)):
         waiting = waiting or (cy.work[c]["commandable"] == 1 and cy.kept[c]["target_ma"] == 0)
     raising = may_raise(cy)
     for c in range(len(cy.built)):
-        if not _connector_settled(cy, c) or (not raising and wants_raise(cy, c)):
+        if not _connector_settled(cy, c):
             settled = False
+        if not raising and wants_raise(cy, c):
+            settled = False
+            due = _sooner(now, due, next_round_ms(cy))
         due = min(due, _connector_due(cy, c, waiting))
     site["settled"] = int(settled)
-    site["next_ms"] = max(due, now + CYCLE_MS) if settled else now + CYCLE_MS
+    site["next_ms"] = max(due, now + CYCLE_MS)
 
 
 @kernel
@@ -232,10 +243,17 @@ def _connector_settled(cy: Cycle, c: int) -> bool:
         return False
     if work["active"] == 0 or cy.seen[c]["online"] == 0:
         return True
-    if kept["known"] == 0 and kept["evidence_count"] > 0:
-        return False
-    sure = kept["closed"] == 1 and kept["limit_known"] == 1
-    return bool(sure and work["proof"] == 0 and work["fresh"] == 1)
+    return kept["closed"] == 1 and not _restless(cy, c)
+
+
+@kernel
+def _restless(cy: Cycle, c: int) -> bool:
+    """Whether the next reading counts even if it says what the last one said."""
+    kept = cy.kept[c]
+    work = cy.work[c]
+    learning = kept["known"] == 0 and kept["evidence_count"] > 0
+    proving = work["proof"] == 1 or (kept["proven"] == 0 and kept["target_ma"] > 0)
+    return bool(learning or proving or kept["limit_known"] == 0 or work["fresh"] == 0)
 
 
 @kernel
@@ -244,8 +262,12 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
     now = cy.clock[0]["now_ms"]
     kept = cy.kept[c]
     due = now + SETTLED_MS
+    if cy.seen[c]["online"] == 1:
+        due = _order_due(cy, c)
     if cy.work[c]["active"] == 0:
         return due
+    if cy.seen[c]["online"] == 1 and _restless(cy, c):
+        return now + CYCLE_MS
     if kept["slack_since_ms"] != NEVER and kept["cap_ma"] > cy.work[c]["draw_ma"]:
         due = _sooner(now, due, kept["slack_since_ms"] + RECLAIM_AFTER_MS)
     if kept["lease_until_ms"] != NEVER and kept["target_ma"] != cy.built[c]["fallback_ma"]:
@@ -256,9 +278,40 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
         due = _sooner(now, due, kept["on_since_ms"] + SLOT_MS)
     if kept["full"] == 1:
         due = _sooner(now, due, kept["probe_at_ms"] + FULL_PROBE_EVERY_MS)
+    for p in range(3):
+        low, low_until = kept["low_ma"][p], kept["low_until_ms"][p]
+        high, high_until = kept["high_ma"][p], kept["high_until_ms"][p]
+        if kept["low_count"][p] > 1 and low[0] - low[kept["low_count"][p] - 1] > ESTIMATE_STEP_MA:
+            due = _sooner(now, due, low_until[0] + cy.work[c]["blind_ms"] + 1)
+        if kept["high_count"][p] > 1 and high[0] - high[kept["high_count"][p] - 1] > ESTIMATE_STEP_MA:
+            due = _sooner(now, due, high_until[0] + cy.work[c]["blind_ms"] + 1)
+    return due
+
+
+@kernel
+def _order_due(cy: Cycle, c: int) -> int:
+    """When an order on its way needs a look if no answer comes, and from when on any reading may end it."""
+    now = cy.clock[0]["now_ms"]
+    kept = cy.kept[c]
+    due = now + SETTLED_MS
+    if kept["falls_due_ms"] != NEVER:
+        due = _sooner(now, due, kept["falls_due_ms"])
+    if kept["observed"] == 0 and kept["answer_at_ms"] == NEVER:
+        backoff = backoff_ms(kept["sends"])
+        due = _sooner(now, due, kept["put_at_ms"] + backoff)
+        due = _sooner(now, due, kept["put_at_ms"] + backoff + ANSWER_MS)
+    elif kept["observed"] == 0:
+        due = _from_then_on(now, due, kept["answer_at_ms"] + DOWN_MS)
+    if kept["closed"] == 0 and kept["raise_answer_ms"] != NEVER:
+        due = _from_then_on(now, due, kept["raise_answer_ms"] + UP_MS)
     return due
 
 
 @kernel
 def _sooner(now: int, due: int, timer: int) -> int:
     return min(due, timer) if timer > now else due
+
+
+@kernel
+def _from_then_on(now: int, due: int, timer: int) -> int:
+    return min(due, max(timer, now + CYCLE_MS))

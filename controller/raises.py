@@ -33,15 +33,19 @@ def follow_round(cy: Cycle) -> None:
 @kernel
 def may_raise(cy: Cycle) -> bool:
     """Whether a new round may begin."""
-    now = cy.clock[0]["now_ms"]
-    site = cy.kept_site[0]
-    if site["round_open"] == 1:
-        return False
+    return bool(cy.kept_site[0]["round_open"] == 0 and cy.clock[0]["now_ms"] >= next_round_ms(cy))
+
+
+@kernel
+def next_round_ms(cy: Cycle) -> int:
+    """When the gap after the last round is over."""
+    closed = cy.kept_site[0]["round_closed_at_ms"]
+    if closed == NEVER:
+        return NEVER
     blind = 0
     for g in range(len(cy.grids)):
         blind = max(blind, cy.grids[g]["blind_ms"])
-    closed = site["round_closed_at_ms"]
-    return bool(closed == NEVER or now >= closed + blind + ROUND_GAP_MS)
+    return int(closed + blind + ROUND_GAP_MS)
 
 
 @kernel

@@ -74,7 +74,7 @@ class Pace:
         if self.plant.instant:
             self.plant.advance(min(self.end_ms, self._next_tick(now_ms, settled=bool(site["settled"]))))
             return True
-        if not site["settled"] or not self._restless_ms or self._silence():
+        if not self._restless_ms or self._silence():
             self.plant.advance(min(self.end_ms, now_ms + self.cycle_ms))
             return True
         due_ms = min(self.end_ms, self._whole(int(site["next_ms"])), now_ms + self._restless_ms)
