@@ -266,6 +266,7 @@ def possible_wh(story: Story, session: Any, until_ms: int) -> float:
     row["pilot_ma"] = outlet["max_ma"]
     row["car_phases"] = min(car.phases, _phases(story, session.connector))
     row["car_max_ma"], row["car_min_ma"] = min(car.max_ma, int(outlet["max_ma"])), car.min_ma
+    row["up_ms"], row["down_ms"] = car.up_ms, car.down_ms
     row["ramp_ma_s"], row["taper_wh"], row["need_wh"] = car.ramp_ma_s, car.taper_wh, session.energy_wh
     begin_ms = max(0, session.plug_in_ms) + session.card_after_ms
     if until_ms > begin_ms:

@@ -139,7 +139,8 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         try:
-            with np.load(path, allow_pickle=False) as columns:
+            # Opened here: NumPy leaves a file that it does not understand open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as columns:
                 self._columns = {name: columns[name] for name in columns.files}
             self.about: dict[str, Any] = json.loads(str(self._columns["about"]))
         except (OSError, BadZipFile, KeyError, ValueError, EOFError) as error:

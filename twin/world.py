@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from controller.image import Answer, Status
 from controller.site import Site
 from controller.topology import Topology, compile_site
 from twin import boxes, electrics, vehicles
-from twin.conditions import Conditions
+from twin.conditions import Conditions, Fault
 from twin.events import (
     CardPresented,
     Event,
@@ -95,10 +94,7 @@ class World:
         for load in loads:
             self._env.process(self._follow(load, end_ms))
         for fault in conditions.faults:
-            for begin_ms, until_ms in fault.spans_ms(end_ms):
-                self.at(begin_ms, partial(fault.switch, self, on=True))
-                if until_ms is not None:
-                    self.at(until_ms, partial(fault.switch, self, on=False))
+            self._env.process(self._go_wrong(fault, end_ms))
         self._env.process(self._arrivals())
         self.advance(0)
 
@@ -267,6 +263,15 @@ class World:
                 outlet["paused"] = 0
                 self._touched = True
             yield self._env.timeout(round(pauses.every_s * 1000))
+
+    def _go_wrong(self, fault: Fault, end_ms: int) -> Generator[simpy.Event, None, None]:
+        for begin_ms, until_ms in fault.spans_ms(end_ms):
+            yield self._env.timeout(begin_ms - int(self._env.now))
+            fault.switch(self, on=True)
+            if until_ms is None:
+                return
+            yield self._env.timeout(until_ms - int(self._env.now))
+            fault.switch(self, on=False)
 
     def _follow(self, load: Load, end_ms: int) -> Generator[simpy.Event, None, None]:
         board = self.topology.grid_names.index(load.grid)

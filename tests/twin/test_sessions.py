@@ -88,7 +88,10 @@ def test_of_two_overlapping_sessions_the_later_waits_and_a_swallowed_one_is_left
     )
     assert found.remarks == (
         "cars.csv: row 3, connector bay_01/1: overlaps with row 2; it begins when that has ended.",
-        "cars.csv: row 4, connector bay_01/1: overlaps with row 3 and ends within it; the session is left out.",
+        (
+            "cars.csv: row 4, connector bay_01/1: overlaps with row 3 and ends within it;"
+            " the session is left out."
+        ),
     )
     first, second = found.sessions
     assert second.plug_in_ms == first.plug_out_ms + 30_000

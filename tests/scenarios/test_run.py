@@ -1,0 +1,163 @@
+"""Whole runs: the library's stories end as they must, the same every time, and replay bit for bit."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from controller.site import SiteError
+from scenarios import report
+from scenarios.recording import Diverged, Recording, replay
+from scenarios.run import play, run
+from scenarios.scenario import load, prepare
+from tests.twin.busy_site import busy_story
+from twin.conditions import Conditions
+
+LIBRARY = Path(__file__).parents[2] / "scenarios" / "library"
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.parametrize("name", ["harbour_day", "meter_lost", "chargepoint_offline"])
+def test_a_story_of_the_library_ends_as_it_must(name):
+    result = run(load(LIBRARY / f"{name}.toml"))
+    broken = [verdict for verdict in result.verdicts if verdict.holds is not True]
+    assert not broken
+    assert result.passed
+
+
+@pytest.mark.parametrize("connection", [80, 160])
+def test_a_real_day_is_served_without_overshoot_of_our_own(connection):
+    story = prepare(load(LIBRARY / f"jpl_2019-W20_{connection}.toml"))
+    result = play(replace(story, length_ms=24 * HOUR_MS))
+    assert result.figures.sessions > 60
+    assert result.figures.own_as == 0
+    assert result.figures.fuse_trips == 0
+    assert result.figures.served_of_possible_percent > (40 if connection == 80 else 70)
+
+
+def test_minute_mode_serves_what_true_mode_serves():
+    true, minute = (play(busy_story(30, mode)).figures for mode in ("true", "minute"))
+    assert minute.delivered_kwh == pytest.approx(true.delivered_kwh, rel=0.01)
+    assert minute.cycles < true.cycles / 3
+
+
+def test_minute_mode_does_not_claim_what_it_cannot_measure():
+    story = busy_story(5, "minute", length_ms=HOUR_MS)
+    story = replace(story, expect=load(LIBRARY / "harbour_day.toml").expect)
+    result = play(story)
+    assert {v.expected: v.holds for v in result.verdicts}["own_as at most 0"] is None
+    console = Console(record=True, width=140, file=StringIO())
+    console.print(report.table(result))
+    text = console.export_text()
+    assert "not measured in minute mode" in text
+    assert "sessions fully served" in text
+
+
+def test_running_on_over_quiet_time_changes_nothing_that_matters():
+    """Noise of a billionth of an ampere makes no jump possible: every second has its cycle."""
+    story = busy_story(20, "true")
+    restless = Conditions.model_validate({"meters": {"noise_a": 1e-9}})
+    jumping, stepping = play(story), play(replace(story, conditions=restless))
+    assert stepping.figures.cycles == 86_401
+    assert jumping.figures.cycles < 0.3 * stepping.figures.cycles
+    assert jumping.figures.delivered_kwh == pytest.approx(stepping.figures.delivered_kwh, rel=0.002)
+    assert jumping.figures.own_as == stepping.figures.own_as == 0
+
+
+def test_an_expectation_that_is_broken_is_said():
+    story = busy_story(5, "true", length_ms=8 * HOUR_MS)
+    bound = load(LIBRARY / "harbour_day.toml").expect["served_of_possible_percent"]
+    story = replace(story, expect={"worst_share_percent": bound.model_copy(update={"at_least": 100.5})})
+    result = play(story)
+    assert not result.passed
+    assert result.verdicts[0].expected == "worst_share_percent at least 100.5"
+
+
+SAME = """
+import sys
+import numpy as np
+from pathlib import Path
+from scenarios.run import play
+from tests.twin.busy_site import busy_story
+from twin.conditions import Conditions
+conditions = Conditions.model_validate({
+    "links": {"latency_s": 0.4, "loss": 0.05}, "meters": {"noise_a": 0.1},
+    "pauses": {"share": 0.5, "every_s": 300, "for_s": 30},
+})
+story = busy_story(8, "true", length_ms=27_000_000, lease_s=300, conditions=conditions)
+result = play(story, recording=Path(sys.argv[1]))
+print(result.figures.delivered_kwh.hex(), result.figures.cycles)
+"""
+
+
+def test_the_same_seed_is_the_same_run_in_every_process(tmp_path):
+    outputs, checksums = [], []
+    for number, hash_seed in enumerate(("0", "4711")):
+        path = tmp_path / f"{number}.npz"
+        done = subprocess.run(
+            [sys.executable, "-c", SAME, str(path)],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+        with np.load(path) as columns:
+            checksums.append((columns["checksums"], columns["values"]))
+    assert outputs[0] == outputs[1]
+    for one, other in zip(*checksums, strict=True):
+        assert (one == other).all()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recording") / "run.npz"
+    play(busy_story(10, "true", length_ms=8 * HOUR_MS, lease_s=300), recording=path)
+    return path
+
+
+def test_a_recording_replays_bit_for_bit_from_every_checkpoint(recorded):
+    recording = Recording(recorded)
+    assert len(recording.checkpoints) > 40
+    assert sum(1 for _ in recording.replay()) == recording.cycles
+    for checkpoint in range(1, len(recording.checkpoints), 7):
+        first = next(iter(recording.replay(checkpoint)))
+        assert first.number == recording.checkpoints[checkpoint]
+    last = list(recording.replay(len(recording.checkpoints) - 1))
+    assert last[-1].number == recording.cycles - 1
+    assert last[-1].image.clock["now_ms"][0] == 8 * HOUR_MS
+
+
+def test_a_recording_whose_inputs_were_changed_is_found_out(recorded, tmp_path):
+    with np.load(recorded) as columns:
+        changed = {name: columns[name].copy() for name in columns.files}
+    middle = len(changed["values"]) // 2
+    readings = np.flatnonzero(np.abs(changed["values"][middle:] - 16_000) < 1_000) + middle
+    changed["values"][readings[:40]] += 9_000
+    path = tmp_path / "changed.npz"
+    np.savez(path, **changed)
+    with pytest.raises(Diverged, match=r"cycle \d+"):
+        list(replay(path))
+
+
+def test_what_is_no_recording_is_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "none.npz"
+    path.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(SiteError, match="is no recording that can be read"):
+        Recording(path)
+    with pytest.raises(SiteError, match="is no recording that can be read"):
+        Recording(tmp_path / "missing.npz")
+
+
+def test_progress_is_told_up_to_the_end():
+    told = []
+    play(busy_story(4, "minute", length_ms=2 * HOUR_MS), progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 50
