@@ -57,7 +57,7 @@ def _set_charging_profile(box: Chargepoint, call: Message) -> Message:
     except Refused as refusal:
         return {"status": refusal.status}
     box.writes += 1
-    box.apply_limits()
+    box.apply_limits(told=call["connectorId"])
     return {"status": "Accepted"}
 
 

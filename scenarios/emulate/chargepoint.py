@@ -276,15 +276,18 @@ class Chargepoint:
         self.conversation.call("StopTransaction", message, keep=True)
         self.apply_limits()
 
-    def apply_limits(self) -> None:
-        """Hand the limits in force to the pilots and note when they change by themselves."""
+    def apply_limits(self, told: int | None = None) -> None:
+        """Hand the limits in force to the pilots and note when they change by themselves.
+
+        A pilot that stands right is left alone, unless its connector (0: every one) has just been `told`.
+        """
         utc = self.utc_ms()
         running = [outlet for outlet in self.outlets if outlet.running]
         running.sort(key=lambda outlet: outlet.running.began_ms if outlet.running else 0)
         limits = self.store.limits_ma(utc, tuple(outlet.number for outlet in running))
         for outlet in self.outlets:
             limit_ma = limits[outlet.number]
-            if limit_ma != self._power.pilot_ma(outlet.number):
+            if told in (0, outlet.number) or limit_ma != self._power.pilot_ma(outlet.number):
                 self._power.set_pilot(outlet.number, limit_ma)
         self.look()
         change_ms = self.store.next_change_ms(utc)
@@ -334,6 +337,7 @@ class Chargepoint:
         if not self.conversation.online and self.conversation.waiting("MeterValues") >= SAMPLES_KEPT:
             self.conversation.forget_oldest("MeterValues")
         running, at = outlet.running, self.timestamp()
+        keep = running is not None and self.nameplate.keeps_samples
         truth = self._power.truth(outlet.number)
         wanted = self.settings.values["MeterValuesSampledData"].split(",")
         values = ",".join(sample for name in wanted for sample in samples(name, truth, context))
@@ -345,7 +349,7 @@ class Chargepoint:
                 f'"meterValue":[{{"timestamp":"{at}","sampledValue":[{values}]}}]}}'
             )
 
-        self.conversation.call("MeterValues", message, keep=running is not None)
+        self.conversation.call("MeterValues", message, keep=keep)
 
 
 def _accepted(answer: Message) -> bool:

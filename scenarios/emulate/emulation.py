@@ -26,10 +26,14 @@ LONGEST_REST_MS = 1_000
 
 
 class Emulation:
-    """All boxes and meters of a world. `ocpp_url` is that of the central system, without identity."""
+    """All boxes and meters of a world. `ocpp_url` is that of the central system, without identity.
 
-    def __init__(self, world: World, ocpp_url: str) -> None:
+    `keeps_samples`: MeterValues that were taken while the link was down are told when it is up again.
+    """
+
+    def __init__(self, world: World, ocpp_url: str, *, keeps_samples: bool = True) -> None:
         self.world = world
+        self._keeps_samples = keeps_samples
         self._names = list(world.site.chargepoint)
         self._wires = [self._wire(name, ocpp_url) for name in self._names]
         self._rows = [world.rows_of(name) for name in self._names]
@@ -133,7 +137,7 @@ class Emulation:
         world, chargepoint = self.world, self.world.site.chargepoint[name]
         rows = world.rows_of(name)
         ratings = tuple(int(rating) for rating in world.topology.connectors["max_ma"][rows])
-        plate = Nameplate(chargepoint.identity, ratings)
+        plate = Nameplate(chargepoint.identity, ratings, keeps_samples=self._keeps_samples)
         box = Chargepoint(plate, Outlets(world, rows), lambda: world.now_ms, world.start_utc)
         return Wire(box, url, partial(self._hear, self._names.index(name)))
 

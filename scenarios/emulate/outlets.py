@@ -58,6 +58,8 @@ class Nameplate:
     firmware: str = "1.0"
     purposes: tuple[Purpose, ...] = PURPOSES
     max_stack_level: int = 8
+    keeps_samples: bool = True
+    """MeterValues of a transaction wait for the link; otherwise they are lost."""
 
 
 @dataclass(slots=True)
