@@ -2,8 +2,8 @@
 
 It traces every connector's phases hop by hop from the site file, adds up orders and commitments by that, and
 withholds every raise of the cycle when the sums disagree with the decision's own, when a raise does not fit,
-when an order lies between 0 and the minimum, or when a connector draws on a phase it is not booked on
-(a corrupted phase map).
+when an order lies between 0 and the minimum, when the phase map is not that of the wires, or when a connector
+draws on a phase it is not booked on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from controller.decision import Alarm
 from controller.defaults import UNKNOWN
 from controller.kernel import kernel
+from controller.orders import move_sums
 from controller.wiring import Traces
 from controller.work import Cycle
 
@@ -39,6 +40,8 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
         if cy.wanted[c]["put"] == 1 and target > traces.max_ma[c]:
             return False
         for own in range(3):
+            if cy.built[c]["phase"][own] != traces.phase[c][own]:
+                return False
             current = cy.seen[c]["current_ma"][own]
             draws = cy.work[c]["fresh"] == 1 and cy.work[c]["draw_ma"] > 0 and current != UNKNOWN
             if draws and current >= DRAWS_MA and kept["phases"][traces.phase[c][own]] == 0:
@@ -75,7 +78,9 @@ def _add_up(cy: Cycle, traces: Traces) -> None:
 def _take_back(cy: Cycle, c: int) -> None:
     """Undo a raise that has not left yet: the connector is as it was before this cycle's order."""
     kept = cy.kept[c]
-    kept["target_ma"] = cy.work[c]["target_before_ma"]
+    before = cy.work[c]["target_before_ma"]
+    move_sums(cy, c, before - kept["target_ma"], kept["before_ma"] - kept["committed_ma"])
+    kept["target_ma"] = before
     kept["committed_ma"] = kept["before_ma"]
     kept["lowest_ma"] = kept["target_ma"]
     kept["order_seq"] -= 1

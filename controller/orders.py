@@ -43,7 +43,7 @@ def put(cy: Cycle, c: int, target: int) -> None:
         kept["closed"] = 0
         cy.kept_site[0]["round_open"] = 1
         cy.work[c]["raised"] = 1
-    _move_sums(cy, c, target - cy.work[c]["book_target_ma"], committed - kept["committed_ma"])
+    move_sums(cy, c, target - cy.work[c]["book_target_ma"], committed - kept["committed_ma"])
     cy.work[c]["book_target_ma"] = target
     kept["before_ma"] = kept["committed_ma"]
     kept["committed_ma"] = committed
@@ -90,7 +90,8 @@ def _note_fall(cy: Cycle, c: int, target: int) -> None:
 
 
 @kernel
-def _move_sums(cy: Cycle, c: int, target_ma: int, committed_ma: int) -> None:
+def move_sums(cy: Cycle, c: int, target_ma: int, committed_ma: int) -> None:
+    """Keep the books above in step with a change of its target and of its commitment."""
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[cy.built[c]["path"][d]]
         for p in range(3):

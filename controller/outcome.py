@@ -275,7 +275,7 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
     if kept["ask_due_ms"] != NEVER:
         due = _sooner(now, due, kept["ask_due_ms"])
     if waiting and kept["on_since_ms"] != NEVER:
-        due = _sooner(now, due, kept["on_since_ms"] + SLOT_MS)
+        due = _from_then_on(now, due, kept["on_since_ms"] + SLOT_MS)
     if kept["full"] == 1:
         due = _sooner(now, due, kept["probe_at_ms"] + FULL_PROBE_EVERY_MS)
     for p in range(3):

@@ -1,8 +1,8 @@
 """How Hypothesis searches, and where compiled kernels are kept.
 
 The same cases every time in `make test`, new ones on demand. Numba's cache does not notice a change in a
-called function of another file, nor that bounds were checked when it compiled: each edition of the controller
-has its own folder, and runs of several editions at a time leave each other's alone.
+called function of another file, nor that bounds were checked when it compiled, and it asks for a file's path
+and date: so each edition in each place has its own folder, and runs of several at a time do not meet.
 """
 
 import fcntl
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 TESTS = Path(__file__).parent
 THINKING = ("controller", "twin", "hardware", "scenarios", "planted", "test_invariants.py")
 EDITIONS = Path(tempfile.gettempdir()) / f"edge-tests-{os.getuid()}"
-CHECKED = "-checked" if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else ""
-FOLDER = EDITIONS / f"{kernels._edition()}{CHECKED}"
+CHECKED = os.environ.get("NUMBA_BOUNDSCHECK") == "1"
+PLACE = [(str(p), p.stat().st_mtime_ns) for p in sorted((TESTS.parent / "controller").glob("*.py"))]
+FOLDER = EDITIONS / f"{kernels._edition()}-{zlib.crc32(repr((CHECKED, PLACE)).encode()):x}"
 FOLDER.mkdir(parents=True, exist_ok=True)
 os.utime(FOLDER)
 os.environ["NUMBA_CACHE_DIR"] = str(FOLDER)

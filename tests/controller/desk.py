@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.cycle import calculate
-from controller.decision import Alarm, Because, Decision, Memory, first_memory
+from controller.decision import Alarm, Because, Decision, Memory, empty_decision, first_memory
 from controller.image import Answer, Image, Status, blank_image, frozen
 from controller.site import Site, build
 from controller.topology import compile_site
@@ -53,12 +53,13 @@ class Desk:
         self.topology = compile_site(site)
         self.image: Image = blank_image(self.topology)
         self.memory: Memory = first_memory(self.topology, proven=proven)
-        self.decision: Decision
+        self.decision: Decision = empty_decision(self.topology)
         self.now_s = now_s
         self.load_a: dict[str, Amps] = dict.fromkeys(self.topology.meter_names, 0.0)
         self.silent: set[str] = set()
         self.answering = True
         self.answered = [0] * len(self.topology.connectors)
+        self.settled: tuple[Amps, Amps] = 0.0, 0.0  # other load, and with the cars on top
         self.puts: list[tuple[float, int, float]] = []  # (s, connector, A)
         rows = self.image.connectors
         rows["online"] = 1
@@ -137,10 +138,12 @@ class Desk:
     def settle(self, draw_a: dict[int, Amps], seconds: float = 60) -> Decision:
         """Let connectors draw what they may, at most `draw_a`; the first meter shows it on top of its load.
 
-        Every connector is read each 5 s.
+        Every connector is read each 5 s. Its load is what `load_a` says, or said before the last settling.
         """
         name = self.topology.meter_names[0]
-        base = self.load_a[name]
+        base, shown = self.settled
+        if shown != self.load_a[name]:
+            base = self.load_a[name]
         other = base if isinstance(base, tuple) else (base,) * 3
         start = self.now_s
         while self.now_s < start + seconds:
@@ -154,6 +157,7 @@ class Desk:
                 if (self.now_s - start) % 5 == 0:
                     self.draws(c, own)
             self.load_a[name] = (flowing[0], flowing[1], flowing[2])
+            self.settled = base, self.load_a[name]
             self.cycle()
         return self.decision
 
