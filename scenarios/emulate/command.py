@@ -15,6 +15,7 @@ from scenarios.scenario import Story, load, prepare
 from twin.world import World
 
 FASTEST = 200.0
+LOOK_S = 2.0
 
 
 def main(scenario: Path, ocpp_url: str, speed: float = 1.0, seconds: float | None = None) -> int:
@@ -26,9 +27,12 @@ def main(scenario: Path, ocpp_url: str, speed: float = 1.0, seconds: float | Non
     story = prepare(load(scenario))
     read_links(story.site, str(scenario))
     emulation = Emulation(world_of(story), ocpp_url)
-    said = f"{len(emulation.wires)} chargepoints and {len(story.site.meter)} meters of {story.name}"
-    sys.stderr.write(f"Emulating {said}, {speed:g} times as fast as real time. Ctrl-C ends.\n")
-    run(_play(emulation, story.length_ms, None if seconds is None else seconds * speed), speed)
+    said = f"{_counted(len(emulation.wires), 'chargepoint')} and {_counted(len(story.site.meter), 'meter')}"
+    sys.stderr.write(
+        f"Emulating {said} of {story.name}, {speed:g} times as fast as real time. Ctrl-C ends.\n"
+    )
+    limit_s = min(story.length_ms / 1000, float("inf") if seconds is None else seconds * speed)
+    run(_play(emulation, ocpp_url, limit_s), speed)
     served_wh = float(emulation.world.outlets["energy_wh"].sum())
     sys.stderr.write(
         f"Ended after {_clock(emulation.world.now_ms)} of site time: {served_wh / 1000:.1f} kWh.\n"
@@ -50,8 +54,8 @@ def world_of(story: Story) -> World:
     )
 
 
-async def _play(emulation: Emulation, length_ms: int, limit_s: float | None) -> None:
-    """Run to the end of the story, of the time, or to SIGINT and SIGTERM."""
+async def _play(emulation: Emulation, url: str, limit_s: float) -> None:
+    """Run for `limit_s` of site time or to SIGINT and SIGTERM."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -61,16 +65,34 @@ async def _play(emulation: Emulation, length_ms: int, limit_s: float | None) -> 
     except OSError as error:
         raise SiteError([f"a meter cannot listen: {error.strerror}; is another emulator running?"]) from None
     running = asyncio.create_task(emulation.run(Clock(loop.time)))
-    over = min(length_ms / 1000, limit_s or float("inf"))
-    waits = [running, asyncio.create_task(ended.wait())]
+    waits = [running, asyncio.create_task(ended.wait()), asyncio.create_task(_tell_links(emulation, url))]
     try:
-        done, _ = await asyncio.wait(waits, timeout=over, return_when=asyncio.FIRST_COMPLETED)
-        if running in done:
-            running.result()  # a fault of the program is not to be hidden
+        done, _ = await asyncio.wait(waits, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # a fault of the program is not to be hidden
     finally:
         for task in waits:
             task.cancel()
         await emulation.close()
+
+
+async def _tell_links(emulation: Emulation, url: str) -> None:
+    """Say how many chargepoints are connected, and why none is."""
+    told = ""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        wires = emulation.wires
+        connected = sum(wire.connected for wire in wires)
+        refused = next((wire.refused for wire in wires if wire.refused), "")
+        say = f"{connected} of {len(wires)} chargepoints are connected to {url}"
+        say += f" ({refused})" if refused and not connected else ""
+        if say != told:
+            told = say
+            sys.stderr.write(f"{say}.\n")
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _clock(now_ms: int) -> str:
