@@ -224,8 +224,8 @@ def _curve(findings: Findings, chosen: Design) -> str:
     accent = _plural(chosen.chargepoints, "chargepoint")
     return (
         f"<figure><h2>Energy served, by size of the connection</h2>{drawn}<figcaption>Orange: {accent}."
-        " The band is the range over the seeds. Dotted: the most that perfect foresight could serve with"
-        f" {accent}; the gap to it is what control costs."
+        " The band is the range over the seeds. Dotted: the most that anybody could serve who knew beforehand"
+        " when every driver comes and leaves."
         f" {_download('curve.csv', lines)}</figcaption></figure>"
     )
 
@@ -274,7 +274,7 @@ _COLUMNS = (
     "9 of 10 cars get at least",
     "No free chargepoint, cars a day",
     "Wait for current, 9 of 10 within",
-    "Best possible",
+    "Best possible with foresight",
 )
 
 
