@@ -18,7 +18,7 @@ from controller.table import Table
 from twin.instruments import SimulatedPlant
 
 TICK_MS: Final = 60_000
-LOOKS_MS: Final = (10_000, 25_000)
+LOOKS_MS: Final = (12_000, 24_000)
 """Within a tick that is not settled: cars have followed a lower limit, then a higher one."""
 SAME_MA: Final = 300
 """Readings that differ by less are the same: well inside the pooled tolerance of any estimate."""
