@@ -352,7 +352,10 @@ def _assumptions(study: Study) -> tuple[tuple[str, str], ...]:
     if building is not None:
         load = f"Peak {building.peak_kw:g} kW, shape of column {building.column} in {building.file.name}."
     return (
-        ("Energy needed", "What a car could take from plug-in to departure if nothing held it back."),
+        (
+            "What drivers ask for",
+            "All that their car could take from plug-in to departure if nothing held it back.",
+        ),
         (
             "Drivers",
             f"{study.sessions.drivers}; who comes, when and for how much as measured {whose} (ElaadNL).",
@@ -402,7 +405,7 @@ def main(path: Path, output: Path, jobs: int | None) -> int:
     served = [outcome.served_percent for outcome in outcomes if outcome.design == chosen]
     console.print(
         f"{chosen.connection} with {chosen.chargepoints} chargepoints serves {min(served):.1f} to"
-        f" {max(served):.1f} % of the energy needed. Report: {output}",
+        f" {max(served):.1f} % of what drivers ask for. Report: {output}",
         highlight=False,
         soft_wrap=True,
     )
