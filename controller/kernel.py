@@ -18,8 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def kernel(function: F) -> F:
     """Compile `function` with Numba (nopython, cached on disk); `.py_func` stays the interpreted source.
 
-    Kernels allocate nothing, so reference counting is left out: with it, handing the tables from kernel to
-    kernel costs more than the work (measured: 3 times for 200 connectors).
+    Handing the tables from kernel to kernel costs more than the work, so nothing is handed: kernels are
+    inlined into their callers (measured: half the time for 200 connectors) and, as they allocate nothing,
+    reference counting is left out (3 times).
     """
-    compiler = cast("Any", numba.njit)(cache=True, _nrt=False)
+    compiler = cast("Any", numba.njit)(cache=True, _nrt=False, forceinline=True)
     return cast("F", compiler(function))

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 Table = NDArray[Any]
 
+_WORD = np.dtype(np.int64)
+
 
 def copied(table: Table) -> Table:
     """A copy of a table of 64-bit fields, ten times as fast as NumPy copies field by field."""
-    return table.view(np.int64).copy().view(table.dtype)
+    return np.frombuffer(np.frombuffer(table, _WORD).copy(), table.dtype)
