@@ -43,9 +43,13 @@ def bound_draws(cy: Cycle) -> None:
         work = cy.work[c]
         _learn_phases(cy, c)
         since = now - work["blind_ms"]
-        certain = work["fresh"] == 1 and kept["closed"] == 1 and work["active"] == 1
+        # Nobody charges without a transaction; to hold an idle outlet's default for drawn would let a rise of
+        # the building hide behind it for hours.
+        idle = work["active"] == 0 and cy.seen[c]["online"] == 1
+        certain = idle or (work["fresh"] == 1 and kept["closed"] == 1 and work["active"] == 1)
         ceiling = min(kept["target_ma"], kept["lowest_ma"])
-        if kept["ignored"] == 1 or kept["limit_known"] == 0:
+        unordered = kept["limit_known"] == 0 and kept["fall_since_ms"] == NEVER
+        if kept["ignored"] == 1 or unordered:
             ceiling = work["draw_ma"]
         for p in range(3):
             draw = work["reading_ma"][p]

@@ -7,6 +7,7 @@ raised fits under limit - margin with every commitment of everybody else.
 
 from __future__ import annotations
 
+from controller.decision import Because
 from controller.defaults import (
     DOWN_MS,
     DRAWING_MA,
@@ -21,6 +22,8 @@ from controller.defaults import (
 from controller.demand import worth_ma
 from controller.kernel import kernel
 from controller.work import Cycle
+
+CUT = int(Because.CUT)
 
 TO_MINIMUM_KNOWN, TO_MINIMUM_UNKNOWN, TO_ZERO_KNOWN, TO_ZERO_UNKNOWN = 0, 1, 2, 3
 
@@ -173,7 +176,8 @@ def _panic(cy: Cycle) -> None:
         if anywhere and _has_panic(cy, c):
             cy.work[c]["wish_ma"] = 0
             cy.work[c]["proof"] = 0
-            if cy.work[c]["commandable"] == 1 and cy.work[c]["book_target_ma"] > 0:
+            ordered = cy.kept[c]["target_ma"] == 0 and cy.kept[c]["observed"] == 0
+            if cy.work[c]["commandable"] == 1 and cy.work[c]["book_target_ma"] > 0 and not ordered:
                 put(cy, c, 0)
 
 
@@ -233,6 +237,9 @@ def _cut_by_meter(cy: Cycle, g: int, p: int) -> None:
                 break
             put(cy, best, _cut_target(cy, best, p, stage, need))
             cy.work[best]["wish_ma"] = min(cy.work[best]["wish_ma"], cy.kept[best]["target_ma"])
+            cy.work[best]["why"] = CUT
+            cy.work[best]["why_grid"] = g
+            cy.work[best]["why_phase"] = p
             need = grid["measured_ma"][p] - grid["pending_ma"][p] - line - grid["cut_ma"][p]
 
 
@@ -288,6 +295,8 @@ def _prove(cy: Cycle) -> None:
         work = cy.work[c]
         if work["commandable"] == 0 or (kept["proven"] == 1 and kept["limit_known"] == 1):
             continue
+        if cy.wanted[c]["put"] == 1 or _has_panic(cy, c):
+            continue
         step = cy.built[c]["step_ma"]
         draw = work["draw_ma"]
         draws = work["fresh"] == 1 and draw >= cy.built[c]["min_ma"] + DRAWING_MA
@@ -297,8 +306,9 @@ def _prove(cy: Cycle) -> None:
                 put(cy, c, max(draw // step * step, cy.built[c]["min_ma"]) if draws else 0)
         elif draws and not started:
             kept["proof_peak_ma"] = draw
-            lower = draw * PROOF_STEP_PER_MILLE // 1000 // step * step
-            put(cy, c, max(lower, cy.built[c]["min_ma"]))
+            lower = max(draw * PROOF_STEP_PER_MILLE // 1000 // step * step, cy.built[c]["min_ma"])
+            if kept["limit_known"] == 0 or lower < kept["target_ma"]:
+                put(cy, c, lower)  # else a cut is on its way and proves as much
         elif started and kept["target_ma"] > 0:
             judged = kept["answer_at_ms"] != NEVER and work["heard_ms"] >= kept["answer_at_ms"] + DOWN_MS
             if judged and draw <= kept["target_ma"]:

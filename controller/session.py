@@ -81,6 +81,7 @@ def _transaction_changed(seen: Any, kept: Any, now: int) -> None:
     The change is treated as an order that the box gave itself, so the commitment falls only by the
     ordinary rules of observation.
     """
+    kept["fall_since_ms"] = NEVER
     if seen["default_ma"] == UNKNOWN:
         kept["limit_known"] = 0
         return
@@ -95,6 +96,7 @@ def _transaction_changed(seen: Any, kept: Any, now: int) -> None:
     kept["retried"] = 0
     kept["refused_at_ms"] = NEVER
     kept["lease_until_ms"] = NEVER
+    kept["assured_until_ms"] = NEVER
     kept["on_since_ms"] = NEVER
 
 

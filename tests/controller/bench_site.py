@@ -75,7 +75,7 @@ class World:
         self.lag = meter_lag_s
         self.now = 0
         self.grid_a: list[Any] = []
-        self.meter_dead: tuple[int, int] = (-1, -1)
+        self.silent: list[tuple[int, int, int]] = []  # meter row, from s, until s
         self.true_phase = [list(row["phase"]) for row in self.topology.connectors]
         self.writes = 0
         self.sent: list[list[int]] = [[] for _ in cars]
@@ -188,10 +188,10 @@ class World:
 
     def _show(self, currents: Any) -> None:
         self.image.clock["now_ms"] = self.now * 1000
-        if self.meter_dead[0] <= self.now < self.meter_dead[1]:
-            return
         seen = self.grid_a[max(0, len(self.grid_a) - self.lag)]
         for m, meter in enumerate(self.topology.meters):
+            if any(row == m and start <= self.now < end for row, start, end in self.silent):
+                continue
             g = int(meter["grid"])
             value = seen[g] if meter["role"] == 0 else self.uncontrolled[g]
             self.image.meters[m]["at_ms"] = (self.now - self.lag + 1) * 1000

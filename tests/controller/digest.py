@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 
-from tests.controller.bench_site import World
 from tests.controller.stories import story
 
 
@@ -14,7 +13,7 @@ def fingerprint(seeds: list[int], seconds: int) -> str:
     digest = hashlib.blake2b()
     for seed in seeds:
         told = story(seed, connectors=6, seconds=seconds, proven=seed % 2 == 0)
-        world = World(told.site, told.cars, told.loads, meter_lag_s=told.lag_s, proven=told.proven)
+        world = told.world()
         for _ in range(1, seconds):
             for table in (*world.step(), *world.memory):
                 digest.update(table.tobytes())

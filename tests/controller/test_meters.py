@@ -153,7 +153,29 @@ def test_over_the_limit_is_cut_in_the_cycle_of_its_reading():
     desk.cycle()
     assert sum(desk.targets_a()) <= 96 - 9  # 106 - 97
     assert Alarm.OVER_LIMIT in desk.grid_alarm()
-    assert desk.because(0) in (Because.FUSE, Because.CUT)
+    cut = min(range(3), key=desk.target_a)
+    row = desk.decision.connectors[cut]
+    assert desk.because(cut) == Because.FUSE
+    assert (row["because_grid"], row["because_phase"]) == (0, 0)
+
+
+def test_whatever_the_estimate_says_who_is_cut_at_the_meter_says_so():
+    desk = cars(count=2, load_a=10.0)
+    desk.stop(1)
+    for _ in range(10):
+        desk.cycle()
+        desk.draws(0, 32.0)
+        desk.draws(1, 0.0)
+        desk.load_a["main"] = 42.0
+    desk.plug(1)
+    desk.cycle(2)
+    assert desk.targets_a() == [32, 32]
+    desk.load_a["main"] = 107.0  # car 1 may have risen for all the readings say
+    desk.cycle()
+    row = desk.decision.connectors[0]
+    assert desk.target_a(0) <= 22
+    assert desk.because(0) == Because.CUT
+    assert (row["because_grid"], row["because_phase"]) == (0, 0)
 
 
 def test_what_is_cut_already_and_not_yet_visible_is_not_cut_again():
@@ -224,13 +246,24 @@ def test_a_load_above_the_limit_with_nothing_left_to_lower_is_an_alarm():
     assert Alarm.OVER_LIMIT | Alarm.UNCONTROLLED_ABOVE_LIMIT in desk.grid_alarm()
 
 
-def test_one_phase_over_its_limit_cuts_only_who_loads_it():
+@pytest.mark.parametrize("phase", [0, 1, 2])
+def test_one_phase_over_its_limit_cuts_only_who_loads_it(phase):
     one_phase = {"phases": 1, "rotation_confirmed_by": "test"}
-    desk = Desk(drawn(outlets=[one_phase, one_phase | {"rotation": "L2 L3 L1"}]))
+    turned = ("L1 L2 L3", "L2 L3 L1", "L3 L1 L2")
+    desk = Desk(drawn(outlets=[one_phase | {"rotation": rotation} for rotation in turned]))
     desk.cycle(3)
-    desk.plug(0, 1)
-    desk.settle({0: (32, 0, 0), 1: (32, 0, 0)}, 60)
-    desk.load_a["main"] = (104.0, 32.0, 0.0)
+    desk.plug(0, 1, 2)
+    desk.settle(dict.fromkeys(range(3), (32, 0, 0)), 60)
+    over = [32.0] * 3
+    over[phase] = 104.0
+    desk.load_a["main"] = tuple(over)
     desk.cycle()
-    assert desk.target_a(0) < 32
-    assert desk.target_a(1) == 32
+    assert [target < 32 for target in desk.targets_a()] == [p == phase for p in range(3)]
+
+
+def test_the_fall_of_a_car_of_unknown_phases_counts_a_third_on_each():
+    desk = cars(count=2, load_a=10.0, amps=(32.0, 0, 0))
+    assert desk.decision.connectors["known"].tolist() == [0, 0]
+    desk.load_a["main"] = (10.0, 103.0, 10.0)
+    desk.cycle()
+    assert sum(desk.targets_a()) <= 64 - 3 * 6

@@ -382,6 +382,7 @@ def test_boxes_that_wait_are_proven_in_batches_that_fit_at_their_maximum():
     first_s = desk.puts[0][0]
     assert desk.puts == [(first_s, c, 10) for c in range(3)]  # 3 x 32 A fit 97 A
     assert desk.commitments_a() == [32, 32, 32, 0, 0]
+    assert [desk.because(c) for c in range(5)] == [Because.PROOF] * 5
     follow(desk, 32, 60)
     assert [c for _, c, amps in desk.puts if amps == 10][:5] == [0, 1, 2, 3, 4]
     assert (desk.memory.connectors["proven"] == 1).all()
@@ -418,3 +419,30 @@ def test_new_firmware_must_be_proven_again():
     desk.cycle()
     assert desk.committed_a(0) == 32
     assert [amps for _, _, amps in desk.puts] == [25]
+
+
+def test_in_a_panic_a_box_in_its_proof_is_turned_off_and_that_proves_it():
+    desk = unproven(1)
+    follow(desk, 32, 6)
+    assert desk.target_a(0) == 10
+    desk.draws(0, 9.9)
+    desk.load_a["main"] = 260.0
+    desk.cycle(4)
+    assert desk.target_a(0) == 0
+    desk.puts.clear()
+    desk.draws(0, 9.9)  # it has not followed yet
+    desk.cycle(3)
+    assert desk.puts == []
+    desk.cycle(3)
+    desk.draws(0, 0.0)
+    desk.cycle()
+    assert desk.memory.connectors["proven"][0] == 1
+
+
+def test_a_panic_at_the_start_tells_every_box_once():
+    desk = unproven(3, draw_a=16.0)
+    desk.load_a["main"] = 260.0
+    desk.answering = False
+    desk.cycle(12)
+    assert desk.targets_a() == [0, 0, 0]
+    assert len([c for _, c, amps in desk.puts if amps == 0]) <= 6  # on sight, and in the panic

@@ -28,7 +28,7 @@ def bytes_of(*bundles):
 def recorded():
     """Images, decisions and memories of a story with everything in it: (topology, images, results)."""
     told = story(11, seconds=400)
-    world = World(told.site, told.cars, told.loads, meter_lag_s=told.lag_s)
+    world = told.world()
     images, results = [], [(None, world.memory)]
     for _ in range(1, told.seconds):
         world.step()

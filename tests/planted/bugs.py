@@ -1,0 +1,213 @@
+"""Bugs that somebody could make: the file, the true text, the wrong text, the test that must fail."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Bug(NamedTuple):
+    """One edit of one file of the controller; `old` stands there exactly once."""
+
+    file: str
+    old: str
+    new: str
+    caught_by: str
+
+
+BUGS = {
+    "a raise is not booked while it is on its way": Bug(
+        "orders.py",
+        'committed = max(kept["committed_ma"], target)\n    if',
+        'committed = kept["committed_ma"]\n    if',
+        "test_orders.py::test_a_raise_is_booked_in_the_cycle_in_which_it_is_put_down",
+    ),
+    "a lowering frees when it is put down": Bug(
+        "orders.py",
+        'committed = max(kept["committed_ma"], target)\n    if',
+        "committed = target\n    if",
+        "test_orders.py::test_a_lowering_frees_nothing_when_it_is_put_down_nor_when_it_is_answered",
+    ),
+    "a lowering frees on acknowledgement alone": Bug(
+        "commitments.py",
+        '        kept["refused_at_ms"] = NEVER\n        if kept["closed"] == 0 and',
+        '        kept["refused_at_ms"] = NEVER\n        kept["committed_ma"] = kept["target_ma"]\n'
+        '        if kept["closed"] == 0 and',
+        "test_orders.py::test_a_lowering_frees_nothing_when_it_is_put_down_nor_when_it_is_answered",
+    ),
+    "a car is given no time to follow": Bug(
+        "commitments.py",
+        '    if heard < kept["answer_at_ms"] + DOWN_MS:',
+        '    if heard < kept["answer_at_ms"]:',
+        "test_orders.py::test_a_lowering_frees_when_a_reading_five_seconds_after_the_answer_shows_it",
+    ),
+    "a status counts as the reading that shows a lowering": Bug(
+        "commitments.py",
+        '    heard = kept["reading_at_ms"]\n    if work["active"] == 0 and',
+        '    heard = work["heard_ms"]\n    if work["active"] == 0 and',
+        "test_orders.py::test_a_status_alone_frees_nothing",
+    ),
+    "a time-out frees": Bug(
+        "commitments.py",
+        '    if now >= kept["put_at_ms"] + wait:\n',
+        '    if now >= kept["put_at_ms"] + wait:\n        kept["committed_ma"] = kept["target_ma"]\n',
+        "test_orders.py::test_an_order_without_answer_stays_booked_and_is_sent_again_with_growing_waits",
+    ),
+    "an offline box is freed": Bug(
+        "commitments.py",
+        'if end == NEVER or kept["proven"] == 0',
+        'if kept["proven"] == 0',
+        "test_orders.py::test_an_offline_box_stays_booked_as_long_as_it_is_away_and_hears_its_order_again",
+    ),
+    "a lease ends on the second": Bug(
+        "commitments.py",
+        "end + CLOCK_ERROR_MS + DOWN_MS",
+        "end",
+        "test_orders.py::test_a_lost_box_with_a_lease_is_freed_when_its_lease_has_surely_ended",
+    ),
+    "a liar is not booked at its maximum": Bug(
+        "commitments.py",
+        'tolerance_ma(kept["committed_ma"]):\n        _ignore(cy, c)',
+        'tolerance_ma(kept["committed_ma"]):\n        return',
+        "test_orders.py::test_a_box_that_draws_more_than_it_is_booked_at_is_caught_by_that_reading",
+    ),
+    "an unproven box is believed to obey": Bug(
+        "orders.py",
+        'if kept["proven"] == 0 and target > 0:',
+        'if kept["proven"] == 2 and target > 0:',
+        "test_orders.py::test_boxes_that_wait_are_proven_in_batches_that_fit_at_their_maximum",
+    ),
+    "the commitment of unknown phases falls before the meter has seen it": Bug(
+        "commitments.py",
+        'kept["falls_due_ms"] = now + cy.work[c]["blind_ms"]',
+        'kept["committed_ma"] = kept["target_ma"]',
+        "test_orders.py::"
+        "test_the_commitment_of_a_car_of_unknown_phases_falls_only_when_the_meter_has_seen_it_too",
+    ),
+    "a restart forgets an order that was on its way": Bug(
+        "restart.py",
+        '    row["before_ma"] = page["committed_ma"]\n',
+        '    row["before_ma"] = page["committed_ma"]\n    row["committed_ma"] = page["target_ma"]\n',
+        "test_orders.py::test_an_order_on_its_way_when_the_box_died_is_still_booked_and_sent_again",
+    ),
+    "a silent meter is believed": Bug(
+        "trust.py",
+        "if age > METER_LOST_MS:",
+        "if age > 1000 * METER_LOST_MS:",
+        "test_meters.py::test_a_meter_silent_for_ten_seconds_turns_everything_under_it_off",
+    ),
+    "an old reading may raise": Bug(
+        "trust.py",
+        "if age > METER_FRESH_MS or",
+        "if age > METER_LOST_MS or",
+        "test_meters.py::test_on_a_reading_older_than_three_seconds_nothing_is_raised",
+    ),
+    "a missing phase of a meter is a number": Bug(
+        "trust.py",
+        "if value == UNKNOWN or value > ceiling or value < -ceiling:",
+        "if value > ceiling:",
+        "test_meters.py::test_a_meter_that_gives_nothing_on_one_phase_is_not_believed_on_the_others",
+    ),
+    "the third phase is not booked": Bug(
+        "headroom.py",
+        '        for p in range(3):\n            if kept["phases"][p] == 0:\n                continue\n',
+        '        for p in range(2):\n            if kept["phases"][p] == 0:\n                continue\n',
+        "test_headroom.py::test_a_rotated_car_loads_the_phase_of_the_site_that_its_wires_end_on",
+    ),
+    "cuts that are ordered already are ordered again": Bug(
+        "headroom.py",
+        'grid["pending_ma"][p] += _invisible_fall(cy, c, g, p)',
+        'grid["pending_ma"][p] += 0 * _invisible_fall(cy, c, g, p)',
+        "test_meters.py::test_what_is_cut_already_and_not_yet_visible_is_not_cut_again",
+    ),
+    "the fall of an unknown car counts in full on every phase": Bug(
+        "orders.py",
+        '        if kept["known"] == 0:\n            fall = fall // 3\n',
+        "",
+        "test_meters.py::test_the_fall_of_a_car_of_unknown_phases_counts_a_third_on_each",
+    ),
+    "the wires of a connector are undone twice": Bug(
+        "trust.py",
+        'kept["reading_ma"][cy.built[c]["phase"][own]] = max(value, 0)',
+        'kept["reading_ma"][cy.built[c]["phase"][cy.built[c]["phase"][own]]] = max(value, 0)',
+        "test_headroom.py::test_a_rotated_car_loads_the_phase_of_the_site_that_its_wires_end_on",
+    ),
+    "the wires of a meter are undone twice": Bug(
+        "trust.py",
+        'kept["current_ma"][built["phase"][own]] = seen["current_ma"][own]',
+        'kept["current_ma"][built["phase"][built["phase"][own]]] = seen["current_ma"][own]',
+        "test_headroom.py::test_a_grid_that_nobody_measures_carries_what_the_file_declares_and_its_children",
+    ),
+    "unknown phases count on L1 alone": Bug(
+        "session.py",
+        'kept["phases"][p] = built["possible"][p]',
+        'kept["phases"][p] = built["possible"][p] * int(p == 0)',
+        "test_headroom.py::"
+        "test_a_car_of_unknown_phases_is_booked_on_all_and_the_estimate_is_lower_by_its_draw_where_it_is_not",
+    ),
+    "an estimator that does not wait for a round of readings": Bug(
+        "headroom.py",
+        'kept["high_count"][p], now - window)',
+        'kept["high_count"][p], now)',
+        "test_headroom.py::test_an_unreported_pause_is_not_taken_for_less_load",
+    ),
+    "readings and the meter's sample are taken for simultaneous": Bug(
+        "headroom.py",
+        'since = now - work["blind_ms"]',
+        "since = now",
+        "test_headroom.py::test_a_reading_newer_than_the_meters_sample_is_no_rise_of_the_load",
+    ),
+    "an idle outlet is held to draw its default": Bug(
+        "headroom.py",
+        "certain = idle or (",
+        "certain = (",
+        "test_headroom.py::test_a_rise_does_not_hide_behind_outlets_that_could_start_by_themselves",
+    ),
+    "a waking car is taken for load at once": Bug(
+        "headroom.py",
+        'if fits and grid["slack_ma"][p] > WAKING_SLACK_MA:',
+        "if False:",
+        "test_headroom.py::test_a_car_that_wakes_inside_its_own_offer_is_asked_before_its_draw_counts_as_load",
+    ),
+    "the estimate is not given back what an absent phase was held to draw": Bug(
+        "headroom.py",
+        'grid["estimate_ma"][p] += shift',
+        'grid["estimate_ma"][p] += 0 * shift',
+        "test_headroom.py::test_a_phase_taken_off_gives_the_estimate_back_what_it_was_held_to_draw_there",
+    ),
+    "a consumer meter forgets the children it does not see": Bug(
+        "headroom.py",
+        "load = _children_load(cy, g, p, 1)",
+        "load = 0",
+        "test_headroom.py::test_a_consumer_meter_adds_the_load_of_a_child_it_does_not_see",
+    ),
+    "raises without rounds": Bug(
+        "raises.py",
+        'return bool(cy.kept_site[0]["round_open"] == 0 and cy.clock[0]["now_ms"] >= next_round_ms(cy))',
+        "return True",
+        "test_headroom.py::test_rounds_of_raises_do_not_overlap",
+    ),
+    "raises into the margin": Bug(
+        "raises.py",
+        'room = min(room, grid["limit_ma"][p] - grid["margin_ma"][p] - booked)',
+        'room = min(room, grid["limit_ma"][p] - booked)',
+        "test_headroom.py::test_the_worked_example_is_reproduced_number_by_number",
+    ),
+    "shares are rounded up": Bug(
+        "sharing.py",
+        'max(exact // step * step, work["min_ma"])',
+        'max(-(-exact // step) * step, work["min_ma"])',
+        "test_sharing.py::test_the_remainder_of_the_steps_stays_with_who_already_has_it",
+    ),
+    "a step of the box takes a car's minimum": Bug(
+        "demand.py",
+        'built["step_ma"] * built["step_ma"], work["min_ma"])',
+        'built["step_ma"] * built["step_ma"], 0)',
+        "test_sharing.py::test_a_car_capped_below_the_first_step_keeps_its_minimum",
+    ),
+    "the last check looks away": Bug(
+        "check.py",
+        "if _sound(cy, traces):",
+        "if _sound(cy, traces) or len(cy.work) > 0:",
+        "test_check.py::test_a_corrupted_table_raises_nobody_and_the_alarm",
+    ),
+}
