@@ -122,6 +122,7 @@ def _follow_answer(cy: Cycle, c: int) -> None:
         return
     if seen["answered_seq"] == kept["order_seq"] and seen["answer"] == ACCEPTED:
         kept["answer_at_ms"] = seen["answered_at_ms"]
+        kept["assured_until_ms"] = kept["put_at_ms"] + cy.built[c]["lease_ms"]
         kept["refused_at_ms"] = NEVER
         if kept["closed"] == 0 and kept["raise_answer_ms"] == NEVER:
             kept["raise_answer_ms"] = seen["answered_at_ms"]
@@ -268,14 +269,13 @@ def _follow_lease(cy: Cycle, c: int) -> None:
 
 @kernel
 def _expect_decay(cy: Cycle, c: int) -> None:
-    """A box that decays to a fallback *above* its limit may do so when its lease is not surely renewed."""
+    """A box that decays to a fallback *above* its limit does so when its lease was not surely renewed."""
     kept = cy.kept[c]
     fallback = cy.built[c]["fallback_ma"]
     if cy.built[c]["lease_ms"] == 0 or kept["committed_ma"] >= fallback or cy.work[c]["active"] == 0:
         return
-    unanswered = kept["observed"] == 0 and kept["answer_at_ms"] == NEVER
-    overdue = cy.clock[0]["now_ms"] >= kept["put_at_ms"] + cy.built[c]["lease_ms"] // 2
-    if cy.seen[c]["online"] == 0 or (unanswered and overdue):
+    assured = kept["assured_until_ms"]
+    if assured != NEVER and cy.clock[0]["now_ms"] >= assured - CLOCK_ERROR_MS:
         kept["committed_ma"] = fallback
 
 

@@ -160,6 +160,7 @@ CONNECTOR_MEMORY = np.dtype(
         ("ignored", "i8"),  # 1: declared not to obey
         ("refused_at_ms", "i8"),
         ("lease_until_ms", "i8"),
+        ("assured_until_ms", "i8"),  # the newest *accepted* order surely holds until then, NEVER: none
         ("firmware", "i8"),
         ("seen", "i8"),  # 1: it has reported itself since this controller started
         # what it is held to draw, in the phases of the site

@@ -30,7 +30,7 @@ CONNECTOR = int(Because.CONNECTOR)
 FULL = int(Because.FULL)
 WISH = int(Because.WISH)
 
-ON_SLOT, WAITING, LAST = 0, 1, 2
+ON_SLOT, WAITING = 0, 1
 RANK_STEP = 1 << 50  # one class of the queue apart; charge per weight stays below
 
 
@@ -65,14 +65,16 @@ def weigh_demands(cy: Cycle) -> None:
         if work["cap_ma"] >= work["min_ma"]:
             work["cap_ma"] = max(work["cap_ma"] // built["step_ma"] * built["step_ma"], work["min_ma"])
         work["rank"] = _rank(kept, work, now)
+        probed = kept["on_since_ms"] != NEVER and now - kept["probe_at_ms"] < FULL_PROBE_MS
+        work["last"] = int(kept["full"] == 1 and not probed)
 
 
 @kernel
 def _rank(kept: Any, work: Any, now: int) -> int:
     """Place in the queue when not even the minimums fit; lower goes first.
 
-    Who is inside its slot stays, then who has had least charge per weight, full cars last. A car that is on
-    keeps its place until the difference exceeds the charge of one slot at its minimum.
+    Who is inside its slot stays, then who has had least charge per weight. A car that is on keeps its place
+    until the difference exceeds the charge of one slot at its minimum.
     """
     phases = kept["phases"][0] + kept["phases"][1] + kept["phases"][2]
     slot_mas = SLOT_MS // 1000 * work["min_ma"] * phases
@@ -81,8 +83,6 @@ def _rank(kept: Any, work: Any, now: int) -> int:
     if on:
         served = max(served - slot_mas, 0)
     rank = served * 100 // work["weight"]
-    if kept["full"] == 1 and not (on and now - kept["probe_at_ms"] < FULL_PROBE_MS):
-        return rank + LAST * RANK_STEP
     if on and now - kept["on_since_ms"] < SLOT_MS:
         return rank + ON_SLOT * RANK_STEP
     return rank + WAITING * RANK_STEP
@@ -121,7 +121,7 @@ def _cap(kept: Any, cap: int) -> None:
 
 @kernel
 def _watch_full(built: Any, kept: Any, work: Any, now: int) -> None:
-    """A capped car that draws nothing seems full; it is looked at once an hour when others wait."""
+    """A capped car that draws nothing seems full; it gets what others leave, and a look once an hour."""
     if work["draw_ma"] >= FULL_MA:
         kept["full"] = 0
         return

@@ -9,11 +9,12 @@ phase binds; a three-phase car loads three phases of every grid above it, so the
 from __future__ import annotations
 
 from controller.decision import Because
-from controller.defaults import DRAWING_MA, NEVER, PROOF_RETRY_MS, UNLIMITED_MA
+from controller.defaults import DRAWING_MA, NEVER, PROOF_RETRY_MS, SLOT_MS, UNLIMITED_MA
 from controller.kernel import kernel
 from controller.work import Cycle
 
 FUSE = int(Because.FUSE)
+FULL = int(Because.FULL)
 PROOF = int(Because.PROOF)
 TURN = int(Because.TURN)
 
@@ -30,6 +31,7 @@ def share(cy: Cycle) -> None:
     _admit(cy)
     _fill(cy)
     _quantise(cy)
+    _keep_doors_open(cy)
 
 
 @kernel
@@ -140,6 +142,7 @@ def _sharing(cy: Cycle, c: int) -> bool:
         work["commandable"] == 1
         and kept["proven"] == 1
         and kept["limit_known"] == 1
+        and work["last"] == 0
         and work["cap_ma"] >= work["min_ma"]
     )
 
@@ -319,3 +322,19 @@ def _step_fits(cy: Cycle, c: int, more: int) -> bool:
             if cy.kept[c]["phases"][p] == 1 and more > spare[p]:
                 return False
     return True
+
+
+@kernel
+def _keep_doors_open(cy: Cycle) -> None:
+    """Full cars get their minimum of what nobody else can use; one that was shut out waits for a slot."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        work = cy.work[c]
+        if work["last"] == 0 or kept["proven"] == 0 or kept["limit_known"] == 0:
+            continue
+        work["why"] = FULL
+        rested = kept["off_since_ms"] == NEVER or now - kept["off_since_ms"] >= SLOT_MS
+        if (kept["target_ma"] > 0 or rested) and _step_fits(cy, c, work["min_ma"]):
+            work["wish_ma"] = work["min_ma"]
+            _take(cy, c, work["min_ma"])

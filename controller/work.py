@@ -65,6 +65,7 @@ WORK_CONNECTOR = np.dtype(
         ("min_ma", "i8"),
         ("cap_ma", "i8"),
         ("weight", "i8"),
+        ("last", "i8"),  # 1: seems full; served from what others leave
         ("admitted", "i8"),
         ("frozen", "i8"),
         ("queue", "i8"),  # slot of the list of connectors that filling has not stopped yet
