@@ -1,0 +1,234 @@
+"""The documents say what the code says: constants, keys of the files, commands, and tests that exist."""
+
+import ast
+import inspect
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from controller import defaults
+from controller.site import Chargepoint, Connector, Grid, Meter, SafeCurrent, Site
+from hardware.links import BoxTable, Listen, ModbusTcp
+from hardware.registers import Quantity, RegisterMap
+from scenarios.figures import Figures
+from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Scenario
+from scenarios.size import Building, Study, StudyChargepoint
+from twin import conditions
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+CODE = [
+    path
+    for name in ("controller", "twin", "hardware", "scenarios", "dashboards", "tests")
+    for path in sorted((ROOT / name).rglob("*.py"))
+]
+
+
+@cache
+def text(name):
+    return (ROOT / "docs" / name).read_text("utf-8")
+
+
+@cache
+def chapter(name, title):
+    """The text from this heading, its number left out, to the next heading."""
+    lines = text(name).splitlines()
+    starts = [n for n, line in enumerate(lines) if re.sub(r"^#+ (\d+\. )?", "", line) == title != line]
+    assert len(starts) == 1, f"docs/{name} has {len(starts)} headings {title}"
+    body = lines[starts[0] + 1 :]
+    ends = [n for n, line in enumerate(body) if re.match("#+ ", line)]
+    return "\n".join(body[: ends[0]] if ends else body)
+
+
+def rows(body):
+    """First cell (without backticks) -> the other cells, of every table in a text."""
+    found = {}
+    for line in body.splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            found[cells[0].strip("`")] = cells[1:]
+    return found
+
+
+def as_toml(default):
+    """A default as somebody would write it in a file."""
+    if default is PydanticUndefined:
+        return "required"
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, str | Path):
+        return f'"{default}"'
+    if isinstance(default, int | float):
+        return f"{default:g}"
+    if isinstance(default, Listen):
+        return f"{default.host}:{default.port}"
+    if isinstance(default, tuple | list):
+        return f"[{', '.join(map(as_toml, default))}]" if default else "[]"
+    return "a table"
+
+
+def default_of(field):
+    return as_toml(field.default_factory() if field.default_factory else field.default)
+
+
+# -- control.md -----------------------------------------------------------------------------------------
+
+
+def test_every_timer_and_threshold_stands_in_the_table_with_its_value():
+    told = {
+        name: -(2**62) if value == "-2^62" else int(value)
+        for name, (value, *_) in rows(chapter("control.md", "Every timer and threshold")).items()
+    }
+    real = {name: value for name, value in vars(defaults).items() if name.isupper()}
+    assert told == real
+
+
+def test_every_section_that_the_code_cites_exists():
+    sections = set(re.findall(r"^## (\d+)\. ", text("control.md"), re.MULTILINE))
+    cited = set()
+    for path in CODE:
+        source = path.read_text("utf-8")
+        for numbers in re.findall(r"\[C ([\d, ]+)\]|docs/control\.md (\d[\d, -]*)", source):
+            cited |= set(re.findall(r"\d+", "".join(numbers)))
+    assert cited
+    assert cited <= sections
+
+
+# -- tables of files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "title", "model"),
+    [
+        ("site-file.md", "The site", Site),
+        ("site-file.md", "`[grid.NAME]`", Grid),
+        ("site-file.md", "`[meter.NAME]`", Meter),
+        ("site-file.md", "`on_failure`", SafeCurrent),
+        ("site-file.md", "`link` of a meter", ModbusTcp),
+        ("site-file.md", "`[chargepoint.NAME]`", Chargepoint),
+        ("site-file.md", "`connector`", Connector),
+        ("site-file.md", "`[box]`", BoxTable),
+        ("site-file.md", "`ocpp` and `api`", Listen),
+        ("architecture.md", "Keys of a register map", RegisterMap),
+        ("architecture.md", "Quantities of a register map", Quantity),
+        ("scenarios.md", "The scenario", Scenario),
+        ("scenarios.md", "Sessions from a file", FromFile),
+        ("scenarios.md", "Generated drivers", Generated),
+        ("scenarios.md", "`[[load]]`", LoadProfile),
+        ("scenarios.md", "`[expect]`", Bound),
+        ("scenarios.md", "`[[during]]`", During),
+        ("scenarios.md", "`[conditions]`", conditions.Conditions),
+        ("scenarios.md", "`[conditions.meters]`", conditions.MeterLink),
+        ("scenarios.md", "`[conditions.links]`", conditions.ChargepointLink),
+        ("scenarios.md", "`[conditions.pauses]`", conditions.Pauses),
+        ("scenarios.md", "The study", Study),
+        ("scenarios.md", "`[chargepoint]` of a study", StudyChargepoint),
+        ("scenarios.md", "`[building]`", Building),
+    ],
+)
+def test_every_key_is_documented_with_its_default(document, title, model):
+    told = {name: cells[1].strip("`") for name, cells in rows(chapter(document, title)).items()}
+    real = {field.alias or name: default_of(field) for name, field in model.model_fields.items()}
+    assert told == real
+
+
+def test_every_kind_of_fault_is_documented_with_the_keys_it_needs():
+    told = {
+        kind: set(re.findall(r"`(\w+)`", cells[0]))
+        for kind, cells in rows(chapter("scenarios.md", "Kinds of faults")).items()
+    }
+    common = set(conditions._Fault.model_fields) | {"kind"}
+    faults = conditions.Fault.__origin__.__args__
+    real = {
+        kind: set(fault.model_fields) - common
+        for fault in faults
+        for kind in fault.model_fields["kind"].annotation.__args__
+    }
+    assert told == real
+    assert common == set(rows(chapter("scenarios.md", "Spans of a fault"))) | {"kind"}
+
+
+def test_every_figure_that_an_expectation_may_bound_is_named():
+    assert set(rows(chapter("scenarios.md", "Names of figures"))) == set(Figures.names())
+
+
+def test_every_register_map_is_named():
+    maps = {path.stem for path in (ROOT / "hardware" / "maps").glob("*.toml")}
+    assert set(rows(chapter("site-file.md", "Register maps"))) == maps
+
+
+# -- commands -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "document"), [("edge", "operations.md"), ("edge-twin", "scenarios.md")])
+def test_every_command_and_option_is_documented(name, document):
+    from hardware.__main__ import app as edge
+    from scenarios.__main__ import app as twin
+
+    told = rows(chapter(document, "Commands"))
+    app = edge if name == "edge" else twin
+    for command in app.registered_commands:
+        assert command.callback is not None
+        word = command.name or command.callback.__name__
+        line = next((cell for cell in told if f"{cell} ".startswith(f"{name} {word} ")), None)
+        assert line, f"docs/{document} does not tell of {name} {word}"
+        for parameter in inspect.signature(command.callback, eval_str=True).parameters.values():
+            declared = getattr(parameter.annotation, "__metadata__", ())[0]
+            if type(declared).__name__ == "OptionInfo":
+                spelt = [declared.default, *(declared.param_decls or ())]
+                given = (word for word in spelt if isinstance(word, str) and word.startswith("--"))
+                option = next(given, "--" + parameter.name.replace("_", "-"))
+                assert option in line + told[line][0], f"docs/{document}: {name} {word} has {option}"
+
+
+# -- what the documents point at ------------------------------------------------------------------------
+
+
+def test_every_path_that_a_document_names_exists():
+    path = re.compile(r"`((?:controller|twin|hardware|scenarios|dashboards|tests|docs)/[\w./-]*)`")
+    missing = [
+        f"{document.name}: {name}"
+        for document in DOCS
+        for name in path.findall(document.read_text("utf-8"))
+        if not (ROOT / name).exists()
+    ]
+    assert not missing, "\n" + "\n".join(missing)
+
+
+def test_every_link_between_documents_leads_somewhere():
+    for document in DOCS:
+        for target in re.findall(r"\]\(([\w./-]+\.md)", document.read_text("utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+@cache
+def functions_of(path):
+    tree = ast.parse((ROOT / path).read_text("utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_test_that_the_rulebook_names_exists():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text("rulebook.md"))
+    assert len(named) > 100
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).exists() or name not in functions_of(path)
+    ]
+    assert not missing, "\n" + "\n".join(missing)
+
+
+def test_every_line_of_the_rulebook_names_a_test_or_says_that_there_is_none():
+    lines = [line for line in text("rulebook.md").splitlines() if line.startswith("| ")]
+    silent = [
+        line
+        for line in lines
+        if not re.match(r"\| (rule|line|bug) \|", line) and "::test_" not in line and "no test" not in line
+    ]
+    assert lines
+    assert not silent, "\n" + "\n".join(silent)
