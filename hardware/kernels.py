@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -130,6 +131,15 @@ class Thinker:
         self.calculate = self._compiled
         self.is_compiled = True
         return ""
+
+
+def compile_once(say: Callable[[str], None]) -> None:
+    """Compile every kernel into the chosen folder, in a process of its own, unless that has been done."""
+    folder = os.environ.get("NUMBA_CACHE_DIR", "")
+    if not folder or os.environ.get("NUMBA_DISABLE_JIT") == "1" or (Path(folder) / _DONE).exists():
+        return
+    say("Compiling the controller for this machine, once: about a minute.")
+    subprocess.run([sys.executable, "-m", __name__], cwd=Path(__file__).parents[1], check=True)
 
 
 def _nicely() -> tuple[str, ...]:

@@ -6,12 +6,15 @@ one sentence on stderr and exit code 2; Ctrl-C ends with 130 and with what was f
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from hardware.kernels import compile_once, keep_in
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,6 +25,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-twin"
 
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO.toml", help="The scenario file.")]
 Jobs = Annotated[int | None, typer.Option(help="Processes at the same time; all cores if left out.", min=1)]
@@ -61,6 +66,7 @@ def run(
 
     story = prepare(load(scenario, seed=seed, mode=mode))
     _writable(record)
+    compile_once(_tell)
     out = Console()
     for remark in story.remarks:
         print(remark, file=sys.stderr)
@@ -107,6 +113,7 @@ def serve(
     """Show a simulated run behind the HTTP contract that the dashboard reads."""
     from scenarios import serve as server
 
+    compile_once(_tell)
     raise typer.Exit(server.main(scenario, port, speed or None))
 
 
@@ -140,6 +147,7 @@ def replay(
             [f"{recording}: --from {checkpoint}: the checkpoints are 0 to {len(kept.checkpoints) - 1}."]
         )
     begin = kept.checkpoints[checkpoint]
+    compile_once(_tell)
     done = 0
     try:
         with _progress() as bar:
@@ -167,6 +175,7 @@ def size(
     from scenarios import size as sizing
 
     _writable(output)
+    compile_once(_tell)
     raise typer.Exit(sizing.main(study, output, jobs))
 
 
@@ -182,7 +191,12 @@ def regress(
     """Run generated sites, fleets and faults, and judge every invariant on the twin's truth."""
     from scenarios import regress as farm
 
+    compile_once(_tell)
     raise typer.Exit(farm.explain(only_seed) if only_seed is not None else farm.main(count, seed, jobs))
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _progress() -> Progress:
@@ -246,6 +260,8 @@ def _complaint(error: Exception) -> str | None:
 
 def main() -> None:
     """Entry point."""
+    if "NUMBA_CACHE_DIR" not in os.environ and (fault := keep_in(CACHE)):
+        _tell(fault)
     try:
         code = app(prog_name="edge-twin", standalone_mode=False)
     except typer.TyperException as error:
