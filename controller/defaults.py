@@ -80,4 +80,3 @@ FULL_PROBE_MS: Final = 90_000
 FULL_MA: Final = 500  # a car that takes less at its minimum seems full
 PV_CREDIT_PER_MILLE: Final = 300  # of a fuse, that feed-in may lend to cars                 [C 8]
 FULL_PROBE_EVERY_MS: Final = 3_600_000
-MIN_CURRENT_MA: Final = 6_000  # smallest AC set-point                            [S: IEC 61851-1]

@@ -438,10 +438,15 @@ def fallback_faults(site: Site) -> Iterator[str]:
 
 
 def _worst_load_a(site: Site, grid: str, phase: int) -> float:
-    """Worst uncontrolled load on a phase of this board, its children included unless given for the whole."""
+    """Worst uncontrolled load on a phase of this board, its children included unless given for the whole.
+
+    Where a meter measures what nobody has declared, it may be all that the fuse lets through.
+    """
     own = site.grid[grid].worst_load_a or site.grid[grid].uncontrolled_a
     if own is not None:
         return own[phase]
+    if any(meter.grid == grid for meter in site.meter.values()):
+        return site.grid[grid].max_current_a[phase]
     children = [name for name, child in site.grid.items() if child.fed_by == grid]
     return sum(_worst_load_a(site, name, site.grid[name].rotation.index(phase)) for name in children)
 

@@ -5,6 +5,7 @@ Turns the phases of the devices into the phases of the site, here and nowhere el
 
 from __future__ import annotations
 
+from controller.commitments import tolerance_ma
 from controller.defaults import (
     CYCLE_MS,
     METER_ABSURD_FACTOR,
@@ -145,7 +146,7 @@ def _spread_unknown(cy: Cycle, c: int) -> None:
     """Unknown phases carry the highest phase; current on a phase taken off puts that back at once."""
     kept = cy.kept[c]
     work = cy.work[c]
-    tolerance = max(700, work["draw_ma"] * 50 // 1000)
+    tolerance = tolerance_ma(work["draw_ma"])
     for p in range(3):
         if kept["known"] == 1 and kept["phases"][p] == 0 and work["reading_ma"][p] > tolerance:
             book_every_phase(cy.built[c], kept)

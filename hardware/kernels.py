@@ -158,7 +158,7 @@ def rehearse(calculate: Calculate) -> None:
         {
             "name": "Rehearsal",
             "timezone": "UTC",
-            "grid": {"main": {"id": 0, "max_current_a": 100}},
+            "grid": {"main": {"id": 0, "max_current_a": 100, "worst_load_a": 40}},
             "meter": {"main": {"grid": "main", "role": "guard"}},
             "chargepoint": {"a": outlet},
         },

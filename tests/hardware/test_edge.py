@@ -155,8 +155,8 @@ async def test_check_prints_the_tree_and_tries_each_link_once(tmp_path):
         "",
         "If the controller dies now: not every fuse holds.",
         (
-            "  [grid.main] if the controller dies now, L1 may reach 64 A on a 63 A fuse"
-            " (worst load 0 A, chargepoints alone 64 A)."
+            "  [grid.main] if the controller dies now, L1 may reach 127 A on a 63 A fuse"
+            " (worst load 63 A, chargepoints alone 64 A)."
         ),
         "  Accepted: a test, nobody",
         "",
