@@ -64,14 +64,17 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
 def _add_up(cy: Cycle, traces: Traces) -> None:
     """Commitments and raises under every grid and phase, by the wires alone."""
     for c in range(len(cy.work)):
-        phases = cy.kept[c]["phases"]
+        kept = cy.kept[c]
+        raised = cy.work[c]["raised"]
+        if kept["committed_ma"] == 0 and raised == 0:
+            continue
         for g in range(len(cy.grids)):
             if traces.feeders[c][g] == 0:
                 continue
             grid = cy.grids[g]
             for p in range(3):
-                grid["checked_ma"][p] += cy.kept[c]["committed_ma"] * phases[p]
-                grid["checked_raises"][p] += cy.work[c]["raised"] * phases[p]
+                grid["checked_ma"][p] += kept["committed_ma"] * kept["phases"][p]
+                grid["checked_raises"][p] += raised * kept["phases"][p]
 
 
 @kernel

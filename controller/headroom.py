@@ -42,7 +42,6 @@ def bound_draws(cy: Cycle) -> None:
         kept = cy.kept[c]
         work = cy.work[c]
         _learn_phases(cy, c)
-        since = now - work["blind_ms"]
         # Nobody charges without a transaction; to hold an idle outlet's default for drawn would let a rise of
         # the building hide behind it for hours.
         idle = work["active"] == 0 and cy.seen[c]["online"] == 1
@@ -51,6 +50,10 @@ def bound_draws(cy: Cycle) -> None:
         unordered = kept["limit_known"] == 0 and kept["fall_since_ms"] == NEVER
         if kept["ignored"] == 1 or unordered:
             ceiling = work["draw_ma"]
+        lows = kept["low_ma"]
+        lows_until = kept["low_until_ms"]
+        highs = kept["high_ma"]
+        highs_until = kept["high_until_ms"]
         for p in range(3):
             draw = work["reading_ma"][p]
             low = min(draw, ceiling) * work["fresh"] * kept["phases"][p]
@@ -58,23 +61,12 @@ def bound_draws(cy: Cycle) -> None:
             if not certain:
                 high = max(kept["committed_ma"], draw)
             high *= kept["phases"][p]
-            kept["low_count"][p] = push(
-                kept["low_ma"][p], kept["low_until_ms"][p], kept["low_count"][p], now, -low, work["blind_ms"]
-            )
-            kept["high_count"][p] = push(
-                kept["high_ma"][p],
-                kept["high_until_ms"][p],
-                kept["high_count"][p],
-                now,
-                high,
-                work["blind_ms"],
-            )
-            work["low_ma"][p] = -highest(
-                kept["low_ma"][p], kept["low_until_ms"][p], kept["low_count"][p], since
-            )
-            work["high_ma"][p] = highest(
-                kept["high_ma"][p], kept["high_until_ms"][p], kept["high_count"][p], since
-            )
+            keep_ms = work["blind_ms"]
+            kept["low_count"][p] = push(lows[p], lows_until[p], kept["low_count"][p], now, -low, keep_ms)
+            kept["high_count"][p] = push(highs[p], highs_until[p], kept["high_count"][p], now, high, keep_ms)
+            # Nothing older is kept, so the extreme of the window stands in front.
+            work["low_ma"][p] = -lows[p][0]
+            work["high_ma"][p] = highs[p][0]
 
 
 @kernel
@@ -144,18 +136,20 @@ def sum_book(cy: Cycle) -> None:
             if kept["phases"][p] == 0:
                 continue
             work["phase_bits"] |= 1 << p
+            low = work["low_ma"][p]
+            high = work["high_ma"][p]
+            drawing = int(work["reading_ma"][p] >= DRAWING_MA)
             for d in range(cy.built[c]["depth"]):
                 g = path[d]
                 grid = cy.grids[g]
                 grid["committed_ma"][p] += kept["committed_ma"]
                 grid["targets_ma"][p] += work["book_target_ma"]
-                grid["low_ma"][p] += work["low_ma"][p]
-                grid["high_ma"][p] += work["high_ma"][p]
-                grid["slack_ma"][p] += max(kept["committed_ma"] - work["high_ma"][p], 0)
-                grid["phantom_ma"][p] += work["high_ma"][p] * (1 - kept["known"])
-                if work["reading_ma"][p] >= DRAWING_MA:
-                    grid["drawing"][p] += 1
-                if work["low_ma"][p] != 0:
+                grid["low_ma"][p] += low
+                grid["high_ma"][p] += high
+                grid["slack_ma"][p] += max(kept["committed_ma"] - high, 0)
+                grid["phantom_ma"][p] += high * (1 - kept["known"])
+                grid["drawing"][p] += drawing
+                if low != 0:
                     heard = work["heard_ms"]
                     if grid["measured_at_ms"] < heard and kept["previous_at_ms"] != NEVER:
                         heard = min(heard, kept["previous_at_ms"])

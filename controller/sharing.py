@@ -53,22 +53,23 @@ def _open_room(cy: Cycle) -> None:
 def _take(cy: Cycle, c: int, current_ma: int) -> None:
     """Take `current_ma` out of the room of every grid above the connector, on its booked phases."""
     path = cy.built[c]["path"]
-    phases = cy.kept[c]["phases"]
+    bits = cy.work[c]["phase_bits"]
     for d in range(cy.built[c]["depth"]):
-        spare = cy.grids[path[d]]["spare_ma"]
+        grid = cy.grids[path[d]]
         for p in range(3):
-            spare[p] -= current_ma * phases[p]
+            grid["spare_ma"][p] -= current_ma * (bits >> p & 1)
 
 
 @kernel
 def _fits(cy: Cycle, c: int, current_ma: int, stretch: int) -> bool:
     """Whether it fits every room above; notes the first that is too small. `stretch`: half a margin more."""
     work = cy.work[c]
+    path = cy.built[c]["path"]
     for d in range(cy.built[c]["depth"]):
-        g = cy.built[c]["path"][d]
+        g = path[d]
         for p in range(3):
             room = cy.grids[g]["spare_ma"][p] + stretch * cy.grids[g]["margin_ma"][p] // 2
-            if cy.kept[c]["phases"][p] == 1 and current_ma > room:
+            if work["phase_bits"] & (1 << p) and current_ma > room:
                 work["why_grid"] = g
                 work["why_phase"] = p
                 return False
@@ -81,12 +82,16 @@ def _choose_proofs(cy: Cycle) -> None:
 
     Where there is no room for even one, one gets its room from the others: a turn.
     """
+    unproven = 0
     in_proof = 0
     for c in range(len(cy.built)):
         work = cy.work[c]
         if work["commandable"] == 1 and cy.kept[c]["proven"] == 0:
             work["why"] = PROOF
+            unproven += 1
             in_proof += int(cy.kept[c]["target_ma"] > 0)
+    if unproven == 0:
+        return
     for c in range(len(cy.built)):
         most = cy.built[c]["max_ma"]
         if _waits_for_proof(cy, c) and _fits(cy, c, most, 0) and _fits_unused(cy, c, most):
@@ -202,6 +207,7 @@ def _sort_queue(cy: Cycle, count: int) -> None:
 def _fill(cy: Cycle) -> None:
     """Progressive filling from the minimums up; leaves unrounded mA in `wish_ma`."""
     left = 0
+    event = HIGHEST_LEVEL
     for g in range(len(cy.grids)):
         for p in range(3):
             cy.grids[g]["spare_u"][p] = max(cy.grids[g]["spare_ma"][p], 0) * UNIT
@@ -212,13 +218,10 @@ def _fill(cy: Cycle) -> None:
             work["wish_ma"] = work["min_ma"]
             work["start_level"] = work["min_ma"] * UNIT // work["weight"]
             work["cap_level"] = -(-work["cap_ma"] * UNIT // work["weight"])
+            event = min(event, work["start_level"])
             left += 1
     level = 0
     while left > 0:
-        event = HIGHEST_LEVEL
-        for i in range(left):
-            work = cy.work[cy.work[i]["queue"]]
-            event = min(event, work["start_level"] if work["frozen"] == AT_MINIMUM else work["cap_level"])
         full = HIGHEST_LEVEL
         for g in range(len(cy.grids)):
             for p in range(3):
@@ -226,57 +229,72 @@ def _fill(cy: Cycle) -> None:
                 if slope > 0:
                     full = min(full, level + cy.grids[g]["spare_u"][p] // slope)
         reached = max(level, min(event, full))
-        _rise(cy, reached - level)
+        filled_up = _rise(cy, reached - level)
         level = reached
+        event = HIGHEST_LEVEL
         still = 0
         for i in range(left):
             c = cy.work[i]["queue"]
-            if _freeze(cy, c, level) == 0:
-                cy.work[still]["queue"] = c
-                still += 1
+            if (filled_up and _stop_at_full(cy, c, level)) or _freeze(cy, c, level) == 1:
+                continue
+            work = cy.work[c]
+            event = min(event, work["start_level"] if work["frozen"] == AT_MINIMUM else work["cap_level"])
+            cy.work[still]["queue"] = c
+            still += 1
         left = still
 
 
 @kernel
-def _rise(cy: Cycle, step: int) -> None:
-    """Raise the level by `step` and mark the grids and phases that are full then."""
+def _rise(cy: Cycle, step: int) -> bool:
+    """Raise the level by `step` and mark the grids and phases that are full then; True: one more is."""
+    filled_up = False
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
         for p in range(3):
             grid["spare_u"][p] -= grid["slope"][p] * step
-            if grid["spare_u"][p] < max(grid["slope"][p], UNIT):
+            if grid["spare_u"][p] < max(grid["slope"][p], UNIT) and grid["bound"] & (1 << p) == 0:
                 grid["bound"] |= 1 << p
+                filled_up = True
+    return filled_up
 
 
 @kernel
 def _tilt(cy: Cycle, c: int, weight: int) -> None:
     path = cy.built[c]["path"]
-    phases = cy.kept[c]["phases"]
+    bits = cy.work[c]["phase_bits"]
     for d in range(cy.built[c]["depth"]):
-        slope = cy.grids[path[d]]["slope"]
+        grid = cy.grids[path[d]]
         for p in range(3):
-            slope[p] += weight * phases[p]
+            grid["slope"][p] += weight * (bits >> p & 1)
+
+
+@kernel
+def _stop_at_full(cy: Cycle, c: int, level: int) -> bool:
+    """Stop it where a grid above is full on one of its phases."""
+    path = cy.built[c]["path"]
+    for d in range(cy.built[c]["depth"]):
+        full = cy.grids[path[d]]["bound"] & cy.work[c]["phase_bits"]
+        if full != 0:
+            _stop(cy, c, level, path[d], 0 if full & 1 else 1 if full & 2 else 2)
+            return True
+    return False
 
 
 @kernel
 def _freeze(cy: Cycle, c: int, level: int) -> int:
-    """Let it start to rise, or stop it at its cap or at a full grid and phase; 1 if it is done."""
+    """Let it start to rise, or stop it at its cap; 1 if it is done."""
     work = cy.work[c]
-    path = cy.built[c]["path"]
-    for d in range(cy.built[c]["depth"]):
-        full = cy.grids[path[d]]["bound"] & work["phase_bits"]
-        if full != 0:
-            return _stop(cy, c, level, path[d], 0 if full & 1 else 1 if full & 2 else 2)
     if work["frozen"] == AT_MINIMUM and level >= work["start_level"]:
         work["frozen"] = RISING
         _tilt(cy, c, work["weight"])
     if work["frozen"] == RISING and level >= work["cap_level"]:
-        return _stop(cy, c, level, -1, -1)
+        _stop(cy, c, level, -1, -1)
+        return 1
     return 0
 
 
 @kernel
-def _stop(cy: Cycle, c: int, level: int, g: int, p: int) -> int:
+def _stop(cy: Cycle, c: int, level: int, g: int, p: int) -> None:
     work = cy.work[c]
     if work["frozen"] == RISING:
         _tilt(cy, c, -work["weight"])
@@ -286,7 +304,6 @@ def _stop(cy: Cycle, c: int, level: int, g: int, p: int) -> int:
         work["why"] = FUSE
         work["why_grid"] = g
         work["why_phase"] = p
-    return 1
 
 
 @kernel
@@ -303,12 +320,12 @@ def _quantise(cy: Cycle) -> None:
     for turn in range(2):
         for c in range(len(cy.built)):
             work = cy.work[c]
+            if work["frozen"] != STOPPED or work["why"] != FUSE:
+                continue
             step = cy.built[c]["step_ma"]
             more = min(step - (work["wish_ma"] % step), work["cap_ma"] - work["wish_ma"])
             has_it = cy.kept[c]["target_ma"] >= work["wish_ma"] + more
-            if work["frozen"] != STOPPED or more <= 0 or work["why"] != FUSE:
-                continue
-            if (turn == 0) == has_it and _step_fits(cy, c, more):
+            if more > 0 and (turn == 0) == has_it and _step_fits(cy, c, more):
                 work["wish_ma"] += more
                 work["frozen"] = ROUNDED_UP
                 _take(cy, c, more)
@@ -316,10 +333,12 @@ def _quantise(cy: Cycle) -> None:
 
 @kernel
 def _step_fits(cy: Cycle, c: int, more: int) -> bool:
+    path = cy.built[c]["path"]
+    bits = cy.work[c]["phase_bits"]
     for d in range(cy.built[c]["depth"]):
-        spare = cy.grids[cy.built[c]["path"][d]]["spare_ma"]
+        grid = cy.grids[path[d]]
         for p in range(3):
-            if cy.kept[c]["phases"][p] == 1 and more > spare[p]:
+            if bits & (1 << p) and more > grid["spare_ma"][p]:
                 return False
     return True
 

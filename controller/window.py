@@ -14,6 +14,9 @@ from controller.kernel import kernel
 @kernel
 def push(values: Any, until: Any, count: int, now: int, value: int, keep_ms: int) -> int:
     """Put the value of this instant; returns the new count. Nothing older than `keep_ms` is kept."""
+    if count == 1 and values[0] == value:
+        until[0] = now
+        return 1
     if count > 0:
         until[count - 1] = now
     expired = 0

@@ -152,8 +152,8 @@ BUGS = {
     ),
     "readings and the meter's sample are taken for simultaneous": Bug(
         "headroom.py",
-        'since = now - work["blind_ms"]',
-        "since = now",
+        'keep_ms = work["blind_ms"]',
+        "keep_ms = 0",
         "test_headroom.py::test_a_reading_newer_than_the_meters_sample_is_no_rise_of_the_load",
     ),
     "an idle outlet is held to draw its default": Bug(
