@@ -269,13 +269,16 @@ def _follow_lease(cy: Cycle, c: int) -> None:
 
 @kernel
 def _expect_decay(cy: Cycle, c: int) -> None:
-    """A box that decays to a fallback *above* its limit does so when its lease was not surely renewed."""
+    """A box that decays to a fallback *above* its limit does so when its lease was not surely renewed.
+
+    Booked early enough for the others to be told and to follow.
+    """
     kept = cy.kept[c]
     fallback = cy.built[c]["fallback_ma"]
     if cy.built[c]["lease_ms"] == 0 or kept["committed_ma"] >= fallback or cy.work[c]["active"] == 0:
         return
     assured = kept["assured_until_ms"]
-    if assured != NEVER and cy.clock[0]["now_ms"] >= assured - CLOCK_ERROR_MS:
+    if assured != NEVER and cy.clock[0]["now_ms"] >= assured - CLOCK_ERROR_MS - LINK_MS - DOWN_MS:
         kept["committed_ma"] = fallback
 
 

@@ -22,13 +22,13 @@ def keeps_the_rules(seed, **words):
     assert not verdict.breaches, "\n".join([f"again: {again}", *verdict.breaches[:10]])
 
 
-@settings(at_once, max_examples=45)
+@settings(at_once, max_examples=150)
 @given(seeds)
 def test_with_every_fault_there_is_no_overload_of_its_own(seed):
     keeps_the_rules(seed, seconds=420)
 
 
-@settings(at_once, max_examples=20)
+@settings(at_once, max_examples=60)
 @given(seeds)
 def test_nor_with_boxes_that_nobody_has_seen_obey(seed):
     keeps_the_rules(seed, seconds=420, proven=False)

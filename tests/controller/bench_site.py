@@ -40,11 +40,12 @@ class Car:
     pause_offset_s: int = 0
     pause_s: int = 25
     share: float = 1.0  # draws this share of its limit
+    clock_s: float = 0.0  # how much later than true its box ends a lease
     # state
     limit_a: float = 0.0
     draw_a: float = 0.0
     moves: list[tuple[float, float]] = field(default_factory=list)  # (at, limit) the car will follow
-    inbox: list[tuple[float, int, float]] = field(default_factory=list)  # (arrives, seq, limit)
+    inbox: list[tuple[float, int, float, int]] = field(default_factory=list)  # (arrives, seq, limit, lease)
     outbox: list[tuple[float, str, tuple[Any, ...]]] = field(default_factory=list)
     asked: bool = False
     in_force: list[tuple[float, float]] = field(default_factory=list)
@@ -131,9 +132,11 @@ class World:
             row["online"] = int(not offline)
             for item in [i for i in car.inbox if i[0] <= self.now]:
                 car.inbox.remove(item)
-                _, seq, limit = item
+                _, seq, limit, lease_ms = item
                 if offline or self.random.random() < car.loss:
                     continue
+                if lease_ms != NEVER:
+                    car.lease_end_s = lease_ms / 1000 + car.clock_s
                 if not (car.ignores and limit < car.limit_a):
                     car.moves = [move for move in car.moves if move[1] < limit]
                     car.moves.append((self.now + (car.down_s if limit < car.limit_a else car.up_s), limit))
@@ -142,7 +145,8 @@ class World:
                     car.outbox.append((self.now + car.latency_s, "answer", (seq,)))
             if self.now >= car.lease_end_s:
                 fallback = float(self.topology.connectors[c]["fallback_ma"]) / 1000
-                car.limit_a, car.moves = fallback, [(self.now + car.down_s, fallback)]
+                follows = car.down_s if fallback < car.limit_a else car.up_s
+                car.limit_a, car.moves = fallback, [(self.now + follows, fallback)]
                 car.lease_end_s = 1e18
             while car.moves and car.moves[0][0] <= self.now:
                 car.in_force = [car.moves.pop(0)]
@@ -170,7 +174,7 @@ class World:
             row["transaction_at_ms"] = self.now * 1000
             row["status"] = Status.AVAILABLE
             row["status_at_ms"] = self.now * 1000
-            car.moves, car.in_force, car.inbox, car.limit_a = [], [], [], 0.0
+            car.moves, car.in_force, car.inbox, car.limit_a, car.lease_end_s = [], [], [], 0.0, 1e18
 
     def _deliver(self, car: Car, row: Any, offline: bool) -> None:
         for item in [i for i in car.outbox if i[0] <= self.now]:
@@ -205,11 +209,9 @@ class World:
             if row["put"]:
                 self.writes += 1
                 self.sent[c].append(int(row["target_ma"]))
-                lease = int(row["lease_until_ms"])
-                if lease != NEVER and not self._offline(self.cars[c]):
-                    self.cars[c].lease_end_s = lease / 1000
                 arrives = self.now + self.cars[c].latency_s
-                self.cars[c].inbox = [(arrives, int(row["order_seq"]), int(row["target_ma"]) / 1000)]
+                order = (int(row["order_seq"]), int(row["target_ma"]) / 1000, int(row["lease_until_ms"]))
+                self.cars[c].inbox = [(arrives, *order)]
 
 
 def garage(cars: int, fuse_a: float, margin_a: float = 3.0, **connector: Any) -> Site:

@@ -183,6 +183,7 @@ def _car(pick: random.Random, every: int, loss: float, faults: bool) -> Car:
         pause_every_s=400 if pauses else 0,
         pause_offset_s=pick.randrange(400),
         share=1 - 0.04 * pick.random(),
+        clock_s=pick.choice([-2, 0, 2]),
     )
 
 

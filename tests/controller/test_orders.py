@@ -8,6 +8,7 @@ from controller.decision import Alarm, Because
 from controller.defaults import UNKNOWN
 from controller.image import Answer, Status
 from controller.restart import pages, resume
+from tests.controller.bench_site import Car, World
 from tests.controller.desk import Desk, drawn
 
 
@@ -246,16 +247,31 @@ def test_a_lost_box_with_a_lease_is_freed_when_its_lease_has_surely_ended():
     assert desk.committed_a(0) == 0
 
 
-def test_a_lost_box_that_decays_upwards_is_booked_at_its_fallback_at_once():
+def test_a_lost_box_that_decays_upwards_is_booked_at_its_fallback_before_it_may_do_so():
     desk = charging(lease_s=120, fallback_a=16)
     lowered(desk, 6)
     desk.cycle(6)
     desk.draws(0, 5.9)
     desk.cycle()
     assert desk.committed_a(0) == 6
+    lease_s = int(desk.decision.connectors["lease_until_ms"][0]) / 1000
     desk.image.connectors["online"] = 0
-    desk.cycle()
+    desk.cycle(30)
+    assert desk.committed_a(0) == 6
+    desk.cycle(lease_s - 12 - desk.now_s)  # its clock may run ahead, and others need time to yield
     assert desk.committed_a(0) == 16
+
+
+def test_the_others_have_made_room_when_a_lost_box_decays_upwards():
+    site = drawn(outlets=[{"fallback_a": 16, "lease_s": 120}] * 4)
+    cars = [Car(start_s=5, read_every_s=10, read_phase_s=n, up_s=1, clock_s=-2) for n in range(4)]
+    cars[0].offline = (200, 600)
+    world = World(site, cars, lambda g, p, t: 20.0)
+    world.image.connectors["wish_ma"][0] = 6_000
+    for _ in range(400):
+        world.step()
+        assert world.currents.max() <= 100
+    assert cars[0].draw_a == 16
 
 
 def test_a_lease_is_renewed_at_half_of_its_time():
