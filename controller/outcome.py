@@ -218,7 +218,9 @@ def _look_again(cy: Cycle) -> None:
             due = now + CYCLE_MS
     waiting = False
     for c in range(len(cy.built)):
-        waiting = waiting or (cy.work[c]["commandable"] == 1 and cy.kept[c]["target_ma"] == 0)
+        work = cy.work[c]
+        waits = work["commandable"] == 1 and work["last"] == 0 and cy.kept[c]["target_ma"] == 0
+        waiting = waiting or waits
     raising = may_raise(cy)
     for c in range(len(cy.built)):
         if not _connector_settled(cy, c):
@@ -276,6 +278,8 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
         due = _from_then_on(now, due, kept["on_since_ms"] + SLOT_MS)
     if kept["full"] == 1:
         due = _sooner(now, due, kept["probe_at_ms"] + FULL_PROBE_EVERY_MS)
+        if kept["off_since_ms"] != NEVER:
+            due = _sooner(now, due, kept["off_since_ms"] + SLOT_MS)
     for p in range(3):
         low, low_until = kept["low_ma"][p], kept["low_until_ms"][p]
         high, high_until = kept["high_ma"][p], kept["high_until_ms"][p]
