@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.controller.stories import play, story
 
+pytestmark = pytest.mark.timeout(600)  # hundreds of stories, on a machine that may be busy
 seeds = st.integers(0, 2**31)
 # A seed does not shrink: its neighbours are other stories.
 at_once = settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
