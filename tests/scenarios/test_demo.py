@@ -32,10 +32,10 @@ class Shown:
         return {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in found}
 
     def child(self, word):
-        """The process with this word in its command, once it is there."""
+        """The process of this package, once it is there; the dashboard turns into Streamlit with our page."""
         for _ in range(300):
             for pid, command in self.children().items():
-                if word in command:
+                if any(word in part.split("/") for part in command):
                     return pid
             time.sleep(0.1)
         raise AssertionError(f"no {word} among {self.children()}")
