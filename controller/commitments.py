@@ -126,10 +126,10 @@ def _follow_answer(cy: Cycle, c: int) -> None:
         kept["refused_at_ms"] = NEVER
         if kept["closed"] == 0 and kept["raise_answer_ms"] == NEVER:
             kept["raise_answer_ms"] = seen["answered_at_ms"]
-        delay = UP_MS
         if kept["target_ma"] < kept["committed_ma"]:
-            delay = DOWN_MS
-        kept["ask_due_ms"] = seen["answered_at_ms"] + delay
+            kept["ask_due_ms"] = seen["answered_at_ms"] + DOWN_MS
+        elif kept["closed"] == 0:
+            kept["ask_due_ms"] = seen["answered_at_ms"] + UP_MS
         return
     if seen["answered_seq"] == kept["order_seq"] and seen["answer"] == REFUSED:
         kept["committed_ma"] = max(kept["committed_ma"], cy.built[c]["max_ma"])

@@ -283,6 +283,17 @@ def test_a_lease_is_renewed_at_half_of_its_time():
     assert all(59 <= gap <= 61 for gap in gaps)
 
 
+def test_a_renewal_changes_nothing_and_asks_for_no_reading():
+    desk = charging(lease_s=120)
+    desk.answering = True
+    asks = 0
+    for _ in range(240):
+        desk.settle({0: 32}, 1)
+        asks += int(desk.decision.connectors["ask"][0])
+    assert len(desk.puts) >= 3
+    assert asks == 0
+
+
 def test_orders_of_a_box_without_lease_do_not_expire_and_are_not_repeated():
     desk = charging()
     desk.answering = True
