@@ -219,8 +219,8 @@ def _look_again(cy: Cycle) -> None:
     waiting = False
     for c in range(len(cy.built)):
         work = cy.work[c]
-        waits = work["commandable"] == 1 and work["last"] == 0 and cy.kept[c]["target_ma"] == 0
-        waiting = waiting or waits
+        waits = work["commandable"] == 1 and work["last"] == 0 and work["wish_ma"] == 0
+        waiting = waiting or (waits and cy.kept[c]["target_ma"] == 0)
     raising = may_raise(cy)
     for c in range(len(cy.built)):
         if not _connector_settled(cy, c):

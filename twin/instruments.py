@@ -196,6 +196,14 @@ def next_reading(
     return int(soon)
 
 
+@kernel
+def _next_message(orders: Table, c: int) -> int:
+    """The first row from `c` on with an order or a request for a reading; behind the last: there is none."""
+    while c < len(orders) and orders[c]["put"] == 0 and orders[c]["ask"] == 0:
+        c += 1
+    return c
+
+
 def _everybody(_card: str) -> bool:
     return True
 
@@ -329,13 +337,15 @@ class SimulatedPlant:
         if self.instant:
             self._obey_at_once(rows)
             return
-        for c in np.flatnonzero(rows["put"] | rows["ask"]).tolist():
+        c = _next_message(rows, 0)
+        while c < len(rows):
             row = rows[c]
             if row["put"]:
                 limit_ma = int(row["target_ma"]) // BOX_STEP_MA * BOX_STEP_MA
                 self._send(c, int(row["order_seq"]), limit_ma, int(row["lease_until_ms"]))
             if row["ask"] and not self._lost(c):
                 self._probes[c]["asked_at_ms"] = self.world.now_ms + self.latency_ms
+            c = _next_message(rows, c + 1)
 
     def _obey_at_once(self, rows: Table) -> None:
         world = self.world

@@ -12,11 +12,12 @@ from __future__ import annotations
 from typing import Final
 
 from controller.decision import Decision
-from controller.image import Image
+from controller.image import Answer, Image
 from controller.kernel import kernel
 from controller.table import Table
 from twin.instruments import SimulatedPlant
 
+ACCEPTED: Final = int(Answer.ACCEPTED)
 TICK_MS: Final = 60_000
 LOOKS_MS: Final = (12_000, 24_000)
 """Within a tick that is not settled: cars have followed a lower limit, then a higher one."""
@@ -26,8 +27,11 @@ RESTLESS_MS: Final = 5_000  # longest jump where messages may be lost: a missing
 
 
 @kernel
-def differs(seen: Table, last: Table, meters: Table, last_meters: Table) -> bool:
-    """True when the image says anything new, the ages of its readings aside."""
+def differs(seen: Table, last: Table, meters: Table, last_meters: Table, wanted: Table) -> bool:
+    """True when the image says anything new, the ages of its readings aside.
+
+    That a raise or a renewal was accepted is no news: it frees nothing, and its stamp keeps its time.
+    """
     for m in range(len(meters)):
         for p in range(3):
             if abs(meters[m]["current_ma"][p] - last_meters[m]["current_ma"][p]) > SAME_MA:
@@ -38,10 +42,13 @@ def differs(seen: Table, last: Table, meters: Table, last_meters: Table) -> bool
             now["online"] != was["online"]
             or now["status"] != was["status"]
             or now["transaction"] != was["transaction"]
-            or now["answered_seq"] != was["answered_seq"]
             or now["default_ma"] != was["default_ma"]
             or now["wish_ma"] != was["wish_ma"]
             or now["weight_percent"] != was["weight_percent"]
+        ):
+            return True
+        if now["answered_seq"] != was["answered_seq"] and (
+            now["answer"] != ACCEPTED or wanted[c]["committed_ma"] > wanted[c]["target_ma"]
         ):
             return True
         for p in range(3):
@@ -79,7 +86,7 @@ class Pace:
             return True
         due_ms = min(self.end_ms, self._whole(int(site["next_ms"])), now_ms + self._restless_ms)
         due_ms = max(due_ms, now_ms + self.cycle_ms)
-        self._run_on(image, min(due_ms, self.end_ms))
+        self._run_on(image, decision, min(due_ms, self.end_ms))
         return True
 
     def _next_tick(self, now_ms: int, *, settled: bool) -> int:
@@ -88,14 +95,15 @@ class Pace:
         looks = [tick_ms + within_ms for within_ms in LOOKS_MS if tick_ms + within_ms > now_ms]
         return looks[0] if looks and not settled else tick_ms + TICK_MS
 
-    def _run_on(self, image: Image, due_ms: int) -> None:
+    def _run_on(self, image: Image, decision: Decision, due_ms: int) -> None:
         """Advance to `due_ms` or to the first whole cycle at which there is something to see."""
         plant, world = self.plant, self.plant.world
         while world.now_ms < due_ms:
             soon_ms = min(world.next_news_ms(), plant.next_reading_ms(SAME_MA))
             stop_ms = max(self._whole(soon_ms), world.now_ms + self.cycle_ms)
             plant.advance(min(stop_ms, due_ms))
-            if differs(plant.seen.connectors, image.connectors, plant.seen.meters, image.meters):
+            seen, wanted = plant.seen, decision.connectors
+            if differs(seen.connectors, image.connectors, seen.meters, image.meters, wanted):
                 return
             if self._silence():
                 return
