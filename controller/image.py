@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from controller.defaults import NEVER, UNKNOWN
+from controller.defaults import NEVER, UNKNOWN, UNLIMITED_MA
 from controller.table import Table, copied
 from controller.topology import Topology
 
@@ -31,6 +31,28 @@ class Status(IntEnum):
     RESERVED = 7
     UNAVAILABLE = 8
     FAULTED = 9
+
+
+class Source(IntEnum):
+    """Who set a limit that is narrower than the fuse."""
+
+    FUSE = 0
+    CONTRACT = 1  # power of the connection, kW or kVA
+    QUARTER = 2  # mean power of the running quarter of an hour
+    UNBALANCE = 3  # difference between the phases
+    SAFE_CURRENT = 4  # its meter is lost
+    TIME_OF_USE = 5
+    PROFILE = 6  # a charging profile
+    API = 7
+    MODBUS = 8
+    DIGITAL_INPUT = 9
+    GRID_OPERATOR = 10
+    NON_FIRM = 11  # a series of hours given the day before
+    FALLBACK = 12  # what was last told from outside has expired
+    MAINTENANCE = 13
+    EMERGENCY_STOP = 14
+    CARD = 15
+    PLANNER = 16
 
 
 class Answer(IntEnum):
@@ -55,6 +77,27 @@ METER_READING = np.dtype(
         ("current_ma", "i8", (3,)),  # UNKNOWN where the meter gave none (NaN, no answer on a phase)
     ]
 )
+GRID_INSTRUCTION = np.dtype(
+    [
+        # Limits from outside, in force now; UNLIMITED_MA: none. `sum` is over the three phases together: a
+        # power at nominal voltage. Phases of the site.
+        ("hard_ma", "i8", (3,)),  # nothing softens it
+        ("hard_sum_ma", "i8"),
+        ("hard_source", "i8"),
+        ("soft_ma", "i8", (3,)),  # short overruns are no alarm
+        ("soft_sum_ma", "i8"),
+        ("soft_source", "i8"),
+        ("soft_keeps_minimum", "i8"),  # 1: it leaves every session its minimum
+        ("charging_ma", "i8", (3,)),  # on what the connectors take, whatever else there is
+        ("charging_sum_ma", "i8"),
+        ("charging_source", "i8"),
+        ("charging_keeps_minimum", "i8"),
+        ("export_ma", "i8", (3,)),  # on what may flow back
+        ("export_sum_ma", "i8"),
+        ("export_source", "i8"),
+        ("stop", "i8"),  # 0, or Source.MAINTENANCE, Source.EMERGENCY_STOP: everything under it to 0
+    ]
+)
 CONNECTOR_REPORT = np.dtype(
     [
         ("online", "i8"),  # its link is up and it has been accepted
@@ -74,6 +117,10 @@ CONNECTOR_REPORT = np.dtype(
         ("answered_at_ms", "i8"),
         ("weight_percent", "i8"),  # of the session's card; 100 normal
         ("wish_ma", "i8"),  # most that anybody outside wants it to have
+        ("wish_source", "i8"),
+        ("minimum_speed", "i8"),  # 1: its card charges at the minimum
+        ("never_zero", "i8"),  # 1: its car does not wake up again, so it is the last to be turned off
+        ("stop", "i8"),  # 0, or Source.MAINTENANCE, Source.EMERGENCY_STOP
     ]
 )
 
@@ -83,6 +130,7 @@ class Image(NamedTuple):
 
     clock: Table
     meters: Table
+    grids: Table
     connectors: Table
 
 
@@ -91,10 +139,14 @@ def blank_image(topology: Topology) -> Image:
     image = Image(
         clock=np.zeros(1, CLOCK),
         meters=np.zeros(len(topology.meters), METER_READING),
+        grids=np.zeros(len(topology.grids), GRID_INSTRUCTION),
         connectors=np.zeros(len(topology.connectors), CONNECTOR_REPORT),
     )
     image.meters["at_ms"] = NEVER
     image.meters["current_ma"] = UNKNOWN
+    for kind in ("hard", "soft", "charging", "export"):
+        image.grids[f"{kind}_ma"] = UNLIMITED_MA
+        image.grids[f"{kind}_sum_ma"] = UNLIMITED_MA
     connectors = image.connectors
     connectors["default_ma"] = UNKNOWN
     for field in ("status_at_ms", "transaction_at_ms", "reading_at_ms", "answered_at_ms"):

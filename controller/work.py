@@ -91,6 +91,7 @@ class Cycle(NamedTuple):
     leaves_first: Table
     clock: Table
     seen_meters: Table
+    seen_grids: Table
     seen: Table
     kept_site: Table
     kept_grids: Table

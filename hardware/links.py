@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from controller.site import Site, SiteError, sentence
+from controller.sentences import sentence
+from controller.site import Site, SiteError
 from hardware.registers import load_map
 from hardware.sitefile import read_text
 

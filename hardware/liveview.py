@@ -18,7 +18,8 @@ from controller.defaults import NEVER, UNKNOWN
 from controller.electrical import PHASES
 from controller.explain import Scene
 from controller.image import Image
-from controller.site import Site, fallback_faults
+from controller.outage import fallback_faults
+from controller.site import Site
 from controller.topology import CONSUMER, GUARD, Topology
 from hardware import contract, snapshot
 from hardware.recent import AlarmLog, LastHour

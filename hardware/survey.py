@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from controller.defaults import UNKNOWN
 from controller.electrical import PHASES
-from controller.site import Chargepoint, Connector, Meter, Site, fallback_faults
+from controller.outage import fallback_faults
+from controller.site import Chargepoint, Connector, Meter, Site
 from hardware.links import CannotStart, Links, Listen, ModbusTcp, listening
 from hardware.modbus import MeterSilent, ModbusMeter
 from hardware.registers import Reading

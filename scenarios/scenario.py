@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from controller.site import Site, SiteError, build, sentence
+from controller.sentences import sentence
+from controller.site import Site, SiteError, build
 from controller.topology import Topology, compile_site
 from twin.conditions import Conditions, Seconds
 from twin.sessions import Session, read_sessions

@@ -21,7 +21,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from rich.console import Console
 
-from controller.site import Site, SiteError, build, sentences
+from controller.sentences import sentences
+from controller.site import Site, SiteError, build
 from controller.topology import compile_site
 from hardware.sitefile import read_text
 from scenarios.drawing import PhaseDay

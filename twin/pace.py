@@ -45,6 +45,9 @@ def differs(seen: Table, last: Table, meters: Table, last_meters: Table, wanted:
             or now["default_ma"] != was["default_ma"]
             or now["wish_ma"] != was["wish_ma"]
             or now["weight_percent"] != was["weight_percent"]
+            or now["minimum_speed"] != was["minimum_speed"]
+            or now["never_zero"] != was["never_zero"]
+            or now["stop"] != was["stop"]
         ):
             return True
         if now["answered_seq"] != was["answered_seq"] and (
@@ -105,7 +108,7 @@ class Pace:
             seen, wanted = plant.seen, decision.connectors
             if differs(seen.connectors, image.connectors, seen.meters, image.meters, wanted):
                 return
-            if self._silence():
+            if self._silence() or seen.grids.tobytes() != image.grids.tobytes():
                 return
 
     def _silence(self) -> bool:

@@ -3,6 +3,7 @@
 import pytest
 
 from controller import site
+from controller.outage import fallback_faults
 from controller.site import SiteError
 
 GOOD = """
@@ -339,8 +340,8 @@ def test_a_box_without_lease_counts_with_its_rating_and_one_with_lease_with_its_
             "grid": drawn.grid | {"main": drawn.grid["main"].model_copy(update={"worst_load_a": (69,) * 3})}
         }
     )
-    assert list(site.fallback_faults(drawn)) == []
-    assert len(list(site.fallback_faults(tighter))) == 1
+    assert list(fallback_faults(drawn)) == []
+    assert len(list(fallback_faults(tighter))) == 1
 
 
 def test_a_confirmed_one_phase_outlet_counts_on_its_own_phase_alone():

@@ -1,0 +1,124 @@
+"""What is wrong with a drawing as a whole, one sentence per fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from controller.defaults import MAX_DEPTH
+from controller.outage import fallback_faults
+
+if TYPE_CHECKING:
+    from controller.site import Chargepoint, Site
+
+
+def faults(site: Site) -> Iterator[str]:
+    """What no single table can know: the tree, references, numbers used twice, the dead controller."""
+    tree = list(_tree_faults(site))
+    yield from tree
+    if tree:
+        return
+    references = list(_reference_faults(site))
+    yield from references
+    if all(meter.grid in site.grid for meter in site.meter.values()):
+        yield from _load_faults(site)
+    if not references:
+        yield from fallback_faults(site)
+
+
+def _tree_faults(site: Site) -> Iterator[str]:
+    loops: set[frozenset[str]] = set()
+    for name, grid in site.grid.items():
+        if grid.fed_by is not None and grid.fed_by not in site.grid:
+            yield f'[grid.{name}] fed_by: there is no grid "{grid.fed_by}"{_meant(grid.fed_by, site.grid)}'
+            continue
+        way = [name]
+        while (feeder := site.grid[way[-1]].fed_by) in site.grid and feeder is not None:
+            if feeder in way:
+                loop = way[way.index(feeder) :]
+                if frozenset(loop) not in loops:
+                    around = " -> ".join([*loop, feeder])
+                    yield f"[grid.{feeder}] fed_by: the grids feed each other in a loop ({around}); break it."
+                loops.add(frozenset(loop))
+                break
+            way.append(feeder)
+        if len(way) == MAX_DEPTH + 1:
+            yield f"[grid.{name}] is more than {MAX_DEPTH} levels deep; flatten the tree."
+    roots = [name for name, grid in site.grid.items() if grid.fed_by is None]
+    if len(roots) > 1:
+        yield (
+            f"[grid] only one grid is the connection, but {' and '.join(roots)} have no fed_by;"
+            " say what feeds the others."
+        )
+
+
+def _meant(name: str, known: Any) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f'; did you mean "{close[0]}"?' if close else "; add it or mend the name."
+
+
+def _reference_faults(site: Site) -> Iterator[str]:
+    for name, meter in site.meter.items():
+        if meter.grid not in site.grid:
+            yield f'[meter.{name}] grid: there is no grid "{meter.grid}"{_meant(meter.grid, site.grid)}'
+        for child in meter.excludes:
+            if child not in site.grid or site.grid[child].fed_by != meter.grid:
+                yield f'[meter.{name}] excludes: "{child}" is not a grid fed by "{meter.grid}"; take it out.'
+    for name, chargepoint in site.chargepoint.items():
+        if chargepoint.fed_by not in site.grid:
+            hint = _meant(chargepoint.fed_by, site.grid)
+            yield f'[chargepoint.{name}] fed_by: there is no grid "{chargepoint.fed_by}"{hint}'
+        yield from _connector_faults(name, chargepoint)
+    yield from _twice("grid", "id", {name: grid.id for name, grid in site.grid.items()})
+    yield from _twice("chargepoint", "identity", {n: c.identity for n, c in site.chargepoint.items()})
+    guards: dict[str, str] = {}
+    for name, meter in site.meter.items():
+        if meter.role == "guard" and guards.setdefault(meter.grid, name) != name:
+            first = guards[meter.grid]
+            yield f'[meter.{name}] role: grid "{meter.grid}" already has the guard "{first}"; keep one.'
+
+
+def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:
+    numbers = [connector.number for connector in chargepoint.connector]
+    if len(set(numbers)) != len(numbers):
+        yield f"[chargepoint.{name}] connector: a connector number occurs twice; number them 1, 2, 3."
+    for connector in chargepoint.connector:
+        if connector.min_current_a > connector.max_current_a:
+            yield (
+                f"[chargepoint.{name}] connector {connector.number}: min_current_a"
+                f" {connector.min_current_a:g} is above max_current_a {connector.max_current_a:g};"
+                " lower the one or raise the other."
+            )
+        if chargepoint.fallback_a > connector.max_current_a:
+            yield (
+                f"[chargepoint.{name}] fallback_a: {chargepoint.fallback_a:g} is above max_current_a"
+                f" {connector.max_current_a:g} of connector {connector.number}; lower it."
+            )
+        if 0 < chargepoint.fallback_a < connector.min_current_a:
+            yield (
+                f"[chargepoint.{name}] fallback_a: {chargepoint.fallback_a:g} is below min_current_a"
+                f" {connector.min_current_a:g} of connector {connector.number}, which no car can follow;"
+                " give 0 or at least that."
+            )
+
+
+def _twice(table: str, key: str, values: dict[str, Any]) -> Iterator[str]:
+    first: dict[Any, str] = {}
+    for name, value in values.items():
+        if first.setdefault(value, name) != name:
+            other = f"[{table}.{first[value]}]"
+            yield f"[{table}.{name}] {key}: {value!r} is also that of {other}; give it its own."
+
+
+def _load_faults(site: Site) -> Iterator[str]:
+    metered = {meter.grid for meter in site.meter.values() if meter.grid in site.grid}
+    for name, grid in site.grid.items():
+        declared = grid.uncontrolled_a is not None or grid.chargepoints_only
+        if name not in metered and not declared:
+            yield (
+                f"[grid.{name}] has no meter: add uncontrolled_a (the most its other loads take, per phase)"
+                " or chargepoints_only = true."
+            )
+        if grid.chargepoints_only and grid.uncontrolled_a is not None:
+            yield f"[grid.{name}] chargepoints_only and uncontrolled_a contradict each other; keep one."

@@ -1,0 +1,58 @@
+"""What happens if the controller dies now: rule 5 of the design, for a drawing before it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from controller import electrical
+
+if TYPE_CHECKING:
+    from controller.site import Site
+
+
+def fallback_faults(site: Site) -> Iterator[str]:
+    """Rule 5: worst building load plus what every box does alone must fit every fuse.
+
+    A box without a lease keeps its last limit for ever, so what it does alone is its rating.
+    """
+    if site.accept_unsafe_fallback:
+        return
+    for name, grid in site.grid.items():
+        for phase in range(3):
+            limit = grid.max_current_a[phase]
+            worst = _worst_load_a(site, name, phase)
+            alone = sum(_alone_a(site, name, phase))
+            if worst + alone > limit + 1e-9:
+                yield (
+                    f"[grid.{name}] if the controller dies now, {electrical.PHASES[phase]} may reach"
+                    f" {worst + alone:g} A on a {limit:g} A fuse (worst load {worst:g} A, chargepoints alone"
+                    f" {alone:g} A): lower fallback_a and set lease_s, or declare"
+                    ' accept_unsafe_fallback = "reason, name".'
+                )
+                break
+
+
+def _worst_load_a(site: Site, grid: str, phase: int) -> float:
+    """Worst uncontrolled load on a phase of this board, its children included unless given for the whole.
+
+    Where a meter measures what nobody has declared, it may be all that the fuse lets through.
+    """
+    own = site.grid[grid].worst_load_a or site.grid[grid].uncontrolled_a
+    if own is not None:
+        return own[phase]
+    if any(meter.grid == grid for meter in site.meter.values()):
+        return site.grid[grid].max_current_a[phase]
+    children = [name for name, child in site.grid.items() if child.fed_by == grid]
+    return sum(_worst_load_a(site, name, site.grid[name].rotation.index(phase)) for name in children)
+
+
+def _alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
+    for name, chargepoint, connector in site.connectors():
+        if grid not in site.path(site.chargepoint[name].fed_by):
+            continue
+        confirmed = connector.phases == 1 and connector.rotation_confirmed_by
+        turned = electrical.through(site.rotation(chargepoint.fed_by), connector.rotation)
+        if confirmed and turned[0] != site.rotation(grid)[phase]:
+            continue
+        yield chargepoint.fallback_a if chargepoint.lease_s else connector.max_current_a
