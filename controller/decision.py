@@ -97,12 +97,56 @@ SITE_DECISION = np.dtype(
 )
 
 
+class StorageBecause(IntEnum):
+    """Why a battery has its set-point or an inverter its limit."""
+
+    STANDBY = 0  # nothing asks for it
+    SURPLUS = 1  # takes what would flow back
+    LOAD = 2  # covers the other load
+    PEAK = 3  # holds the import
+    RECHARGE = 4  # charges from the grid for the next peak
+    SETPOINT = 5  # somebody outside says
+    BRIDGE = 6  # makes room under a limit
+    EMPTY = 7  # lower end of its window, or its reserve
+    FULL = 8  # upper end of its window
+    NO_ROOM = 9  # a limit leaves no more for charging; cars go first
+    UNHEARD = 10  # its readings or those of the connection are lost
+    NOT_OBEYING = 11
+    FREE = 12  # an inverter without limit
+    EXPORT = 13  # a limit of export
+    EXPORT_PANIC = 14
+    STOPPED = 15  # maintenance, emergency stop
+
+
+_DEVICE_DECISION = [
+    ("target_ma", "i8"),  # per phase; of an inverter the most that it feeds in, positive
+    ("power_w", "i8"),  # the same over its phases, at nominal voltage
+    ("put", "i8"),  # 1: a new order in this cycle
+    ("order_seq", "i8"),
+    ("until_ms", "i8"),  # when the order ends by itself, NEVER
+    ("because", "i8"),  # StorageBecause
+    ("because_grid", "i8"),
+    ("because_phase", "i8"),
+    ("alarm", "i8"),
+]
+BATTERY_DECISION = np.dtype(
+    [
+        *_DEVICE_DECISION,
+        ("committed_ma", "i8"),  # the most it may take, per phase; below 0: what it surely gives
+        ("strategy", "i8"),
+    ]
+)
+INVERTER_DECISION = np.dtype(_DEVICE_DECISION)
+
+
 class Decision(NamedTuple):
     """The result of a cycle: `site` has one row, `grids` and `connectors` one per asset."""
 
     site: Table
     grids: Table
     connectors: Table
+    batteries: Table
+    inverters: Table
 
 
 WINDOW = 12
@@ -201,6 +245,47 @@ CONNECTOR_MEMORY = np.dtype(
         ("probe_at_ms", "i8"),
     ]
 )
+_DEVICE_MEMORY = [
+    ("target_ma", "i8"),  # T, the last order put down
+    ("order_seq", "i8"),
+    ("put_at_ms", "i8"),
+    ("answer_at_ms", "i8"),  # when the newest order was accepted, NEVER: not yet
+    ("sends", "i8"),
+    ("observed", "i8"),  # 1: the newest order has been seen to hold
+    ("ignored", "i8"),  # 1: accepted and does not obey
+    ("until_ms", "i8"),  # when the newest order ends by itself, NEVER
+    ("online", "i8"),
+    ("reading_ma", "i8", (3,)),  # in the phases of the site
+    ("reading_at_ms", "i8"),
+]
+BATTERY_MEMORY = np.dtype(
+    [
+        *_DEVICE_MEMORY,
+        ("committed_ma", "i8"),  # K
+        ("charge_ma", "i8"),  # most that it may be charging with, given all that was sent, at least 0
+        ("lowest_ma", "i8"),  # least of all orders not yet observed
+        ("closed", "i8"),  # 1: the last raise has been observed
+        ("raise_at_ms", "i8"),
+        ("low_ma", "i8", (3, SHORT_WINDOW)),  # sliding minimum of lo, stored negated
+        ("low_until_ms", "i8", (3, SHORT_WINDOW)),
+        ("low_count", "i8", (3,)),
+        ("high_ma", "i8", (3, SHORT_WINDOW)),
+        ("high_until_ms", "i8", (3, SHORT_WINDOW)),
+        ("high_count", "i8", (3,)),
+        ("fall_from_ma", "i8", (3,)),  # lo before the lowering that the meter cannot show yet
+        ("fall_since_ms", "i8"),
+        ("gives_since_ms", "i8"),  # since when it has been seen to discharge as ordered
+        ("soc", "i8"),  # per mille, UNKNOWN
+        ("empty", "i8"),  # 1: at the lower end of its window, until it is 2 % above
+        ("spent", "i8"),  # 1: at its reserve
+        ("full", "i8"),
+        ("quarter", "i8"),  # running quarter of an hour, counted from the epoch
+        ("quarter_mas", "i8"),  # import of it so far, mA s over all phases
+        ("month", "i8"),
+        ("peak_ma", "i8"),  # highest mean import of a quarter of this month
+    ]
+)
+INVERTER_MEMORY = np.dtype([*_DEVICE_MEMORY, ("eased_at_ms", "i8")])  # when its limit was last raised
 SITE_MEMORY = np.dtype(
     [
         ("now_ms", "i8"),  # of the last cycle
@@ -217,6 +302,8 @@ class Memory(NamedTuple):
     grids: Table
     meters: Table
     connectors: Table
+    batteries: Table
+    inverters: Table
 
 
 def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
@@ -229,6 +316,8 @@ def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
         grids=np.zeros(len(topology.grids), GRID_MEMORY),
         meters=np.zeros(len(topology.meters), METER_MEMORY),
         connectors=np.zeros(len(topology.connectors), CONNECTOR_MEMORY),
+        batteries=np.zeros(len(topology.batteries), BATTERY_MEMORY),
+        inverters=np.zeros(len(topology.inverters), INVERTER_MEMORY),
     )
     for table in memory:
         for field in table.dtype.names or ():
@@ -249,6 +338,13 @@ def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
     rows["phases"] = topology.connectors["possible"]
     rows["cap_ma"] = topology.connectors["max_ma"]
     rows["firmware"] = UNKNOWN
+    # Nobody knows what a battery was told before: it may charge with all it has.
+    memory.batteries["committed_ma"] = topology.batteries["charge_ma"]
+    memory.batteries["charge_ma"] = topology.batteries["charge_ma"]
+    memory.batteries["soc"] = UNKNOWN
+    memory.batteries["closed"] = 1
+    memory.inverters["target_ma"] = topology.inverters["max_ma"]
+    memory.inverters["observed"] = 1
     return memory
 
 
@@ -258,4 +354,6 @@ def empty_decision(topology: Topology) -> Decision:
         site=np.zeros(1, SITE_DECISION),
         grids=np.zeros(len(topology.grids), GRID_DECISION),
         connectors=np.zeros(len(topology.connectors), CONNECTOR_DECISION),
+        batteries=np.zeros(len(topology.batteries), BATTERY_DECISION),
+        inverters=np.zeros(len(topology.inverters), INVERTER_DECISION),
     )

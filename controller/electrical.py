@@ -46,6 +46,11 @@ def milliamps(amps: float) -> int:
     return round(amps * 1000)
 
 
+def milliamps_per_phase(power_w: float, phases: int) -> int:
+    """Current on each phase of a balanced device at nominal voltage and unity power factor, rounded down."""
+    return int(power_w * 1000 / (NOMINAL_VOLTAGE_V * phases))
+
+
 def watts(current_ma: int, phases: int) -> int:
     """Active power of a balanced load at nominal voltage and unity power factor, rounded down."""
     return current_ma * NOMINAL_VOLTAGE_V * phases // 1000

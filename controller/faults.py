@@ -70,6 +70,7 @@ def _reference_faults(site: Site) -> Iterator[str]:
             hint = _meant(chargepoint.fed_by, site.grid)
             yield f'[chargepoint.{name}] fed_by: there is no grid "{chargepoint.fed_by}"{hint}'
         yield from _connector_faults(name, chargepoint)
+    yield from _storage_faults(site)
     yield from _twice("grid", "id", {name: grid.id for name, grid in site.grid.items()})
     yield from _twice("chargepoint", "identity", {n: c.identity for n, c in site.chargepoint.items()})
     guards: dict[str, str] = {}
@@ -100,6 +101,35 @@ def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:
                 f"[chargepoint.{name}] fallback_a: {chargepoint.fallback_a:g} is below min_current_a"
                 f" {connector.min_current_a:g} of connector {connector.number}, which no car can follow;"
                 " give 0 or at least that."
+            )
+
+
+def _storage_faults(site: Site) -> Iterator[str]:
+    tables: list[tuple[str, Any]] = [(f"battery.{name}", battery) for name, battery in site.battery.items()]
+    tables += [(f"inverter.{name}", inverter) for name, inverter in site.inverter.items()]
+    for place, device in tables:
+        if device.fed_by not in site.grid:
+            yield f'[{place}] fed_by: there is no grid "{device.fed_by}"{_meant(device.fed_by, site.grid)}'
+        if 0 < device.revert_s <= 2 * device.response_s:
+            yield (
+                f"[{place}] revert_s: an order of {device.revert_s} s ends before it is renewed;"
+                f" give 0 or more than twice the response_s of {device.response_s:g}."
+            )
+    for name, battery in site.battery.items():
+        if not battery.soc_min <= battery.reserve <= battery.soc_max or battery.soc_min == battery.soc_max:
+            yield (
+                f"[battery.{name}] soc_min {battery.soc_min:g}, reserve {battery.reserve:g} and soc_max"
+                f" {battery.soc_max:g} must lie in this order; mend the one that is wrong."
+            )
+        if battery.fallback_w > battery.max_charge_w:
+            yield (
+                f"[battery.{name}] fallback_w: {battery.fallback_w:g} is above max_charge_w"
+                f" {battery.max_charge_w:g}; lower it."
+            )
+        if battery.strategy == "peak_shaving" and battery.target_w is None:
+            yield (
+                f"[battery.{name}] strategy: peak shaving needs target_w, the import of the connection in W"
+                " that it holds; add it."
             )
 
 

@@ -125,6 +125,30 @@ CONNECTOR_REPORT = np.dtype(
 )
 
 
+_DEVICE_REPORT = [
+    ("online", "i8"),
+    ("at_ms", "i8"),  # newest reading
+    ("current_ma", "i8", (3,)),  # positive: it takes; negative: it feeds in; UNKNOWN where it gave none
+    ("answered_seq", "i8"),
+    ("answer", "i8"),
+    ("answered_at_ms", "i8"),
+    ("stop", "i8"),  # 0, or Source.MAINTENANCE, Source.EMERGENCY_STOP
+]
+BATTERY_REPORT = np.dtype(
+    [
+        *_DEVICE_REPORT,
+        ("soc", "i8"),  # state of charge, per mille; UNKNOWN
+        ("charge_ma", "i8"),  # most that it says it can take now, per phase; UNLIMITED_MA: it does not say
+        ("discharge_ma", "i8"),
+        ("strategy", "i8"),  # from outside, 0: that of the site file
+        ("setpoint_ma", "i8"),  # from outside, for strategy MANUAL, per phase
+        ("setpoint_source", "i8"),
+        ("target_ma", "i8"),  # from outside, for peak shaving; UNLIMITED_MA: that of the site file
+    ]
+)
+INVERTER_REPORT = np.dtype(_DEVICE_REPORT)
+
+
 class Image(NamedTuple):
     """One frozen look at the world: `clock` has one row, the others one row per asset of the topology."""
 
@@ -132,6 +156,8 @@ class Image(NamedTuple):
     meters: Table
     grids: Table
     connectors: Table
+    batteries: Table
+    inverters: Table
 
 
 def blank_image(topology: Topology) -> Image:
@@ -141,6 +167,8 @@ def blank_image(topology: Topology) -> Image:
         meters=np.zeros(len(topology.meters), METER_READING),
         grids=np.zeros(len(topology.grids), GRID_INSTRUCTION),
         connectors=np.zeros(len(topology.connectors), CONNECTOR_REPORT),
+        batteries=np.zeros(len(topology.batteries), BATTERY_REPORT),
+        inverters=np.zeros(len(topology.inverters), INVERTER_REPORT),
     )
     image.meters["at_ms"] = NEVER
     image.meters["current_ma"] = UNKNOWN
@@ -154,6 +182,13 @@ def blank_image(topology: Topology) -> Image:
     connectors["current_ma"] = UNKNOWN
     connectors["weight_percent"] = 100
     connectors["wish_ma"] = topology.connectors["max_ma"]
+    for devices in (image.batteries, image.inverters):
+        devices["at_ms"] = NEVER
+        devices["answered_at_ms"] = NEVER
+        devices["current_ma"] = UNKNOWN
+    image.batteries["soc"] = UNKNOWN
+    for field in ("charge_ma", "discharge_ma", "target_ma"):
+        image.batteries[field] = UNLIMITED_MA
     return image
 
 

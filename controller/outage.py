@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def fallback_faults(site: Site) -> Iterator[str]:
     """Rule 5: worst building load plus what every box does alone must fit every fuse.
 
-    A box without a lease keeps its last limit for ever, so what it does alone is its rating.
+    A box without a lease keeps its last limit for ever, so what it does alone is its rating; so does a
+    battery that does not revert. What batteries and inverters feed in may stop, and counts for nothing.
     """
     if site.accept_unsafe_fallback:
         return
@@ -56,3 +57,9 @@ def _alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
         if confirmed and turned[0] != site.rotation(grid)[phase]:
             continue
         yield chargepoint.fallback_a if chargepoint.lease_s else connector.max_current_a
+    for battery in site.battery.values():
+        turned = electrical.through(site.rotation(battery.fed_by), battery.rotation)
+        here = battery.phases == 3 or turned[0] == site.rotation(grid)[phase]
+        if here and grid in site.path(battery.fed_by):
+            alone_w = battery.fallback_w if battery.revert_s else battery.max_charge_w
+            yield alone_w / battery.phases / electrical.NOMINAL_VOLTAGE_V

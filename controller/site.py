@@ -51,6 +51,9 @@ def _per_phase(value: object) -> object:
 
 Number = Annotated[int, Field(strict=True)]
 Amps = Annotated[float, Field(strict=True, ge=0, le=10_000)]
+Power = Annotated[float, Field(strict=True, ge=0, le=100_000_000)]
+Soc = Annotated[float, Field(strict=True, ge=0, le=1)]
+Strategy = Literal["standby", "self_consumption", "peak_shaving", "manual"]
 PhaseAmps = Annotated[tuple[Amps, Amps, Amps], BeforeValidator(_per_phase)]
 
 
@@ -141,6 +144,52 @@ class Chargepoint(_Table):
     link: dict[str, Any] = Field(default_factory=dict)
 
 
+class _Storing(_Table):
+    """What batteries and inverters have in common: a board, phases, and how they follow an order."""
+
+    fed_by: str
+    phases: Literal[1, 3] = 3
+    rotation: RotationText = electrical.STRAIGHT
+    revert_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 0
+    """An order ends by itself after this long; 0: the device keeps its last one for ever."""
+    response_s: Annotated[float, Field(strict=True, gt=0, le=60)] = 2.0
+    """Longest time from the arrival of an order to its power."""
+    sample_interval_s: Annotated[int, Field(strict=True, ge=1, le=5)] = 1
+    link: dict[str, Any] = Field(default_factory=dict)
+
+
+class Battery(_Storing):
+    """A stationary battery with its own inverter. Powers are those of all its phases together."""
+
+    capacity_wh: Annotated[float, Field(strict=True, gt=0, le=1e9)]
+    max_charge_w: Power
+    max_discharge_w: Power
+    efficiency: Annotated[float, Field(strict=True, ge=0.3, le=1)] = 0.9
+    """Of what is charged, how much comes out again."""
+    soc_min: Soc = 0.1
+    soc_max: Soc = 1.0
+    reserve: Soc = 0.2
+    """State of charge that only peak shaving may use, and under which no discharge counts for a limit."""
+    strategy: Strategy = "standby"
+    target_w: Power | None = None
+    """Import of the connection that peak shaving holds; it rises with the highest quarter of the month."""
+    grid_charging: bool = False
+    """Peak shaving charges it from the grid, and not from surplus alone."""
+    feeds_cars: bool = False
+    """Self-consumption covers cars too, and not the other load alone."""
+    counts_for_fuse: bool = False
+    """Its confirmed discharge makes room under fuses, and not under contracts alone."""
+    fallback_w: Power = 0.0
+    """Most that it charges with when no order is in force."""
+
+
+class Inverter(_Storing):
+    """A generator that feeds a board; `curtailable` where its power can be limited."""
+
+    max_power_w: Power
+    curtailable: bool = False
+
+
 class Site(_Table):
     """Everything behind one grid connection, as drawn. Order of the tables is the order of all indices."""
 
@@ -149,6 +198,8 @@ class Site(_Table):
     grid: dict[str, Grid] = Field(min_length=1)
     meter: dict[str, Meter] = Field(default_factory=dict)
     chargepoint: dict[str, Chargepoint] = Field(default_factory=dict)
+    battery: dict[str, Battery] = Field(default_factory=dict)
+    inverter: dict[str, Inverter] = Field(default_factory=dict)
     accept_unsafe_fallback: str = ""
     """`"reason, name"`: somebody answers for a site that is not safe when the controller dies."""
     box: dict[str, Any] = Field(default_factory=dict)

@@ -6,13 +6,13 @@ connectors in the order of the site file. Currents are mA in the phases of the *
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from controller import electrical
-from controller.defaults import MAX_DEPTH
-from controller.site import SafeCurrent, Site
+from controller.defaults import MAX_DEPTH, UNLIMITED_MA
+from controller.site import Battery, Inverter, SafeCurrent, Site
 from controller.table import Table
 from controller.wiring import Traces, trace
 
@@ -60,12 +60,59 @@ CONNECTOR = np.dtype(
 )
 
 
+STANDBY, SELF_CONSUMPTION, PEAK_SHAVING, MANUAL = 1, 2, 3, 4
+"""Strategies of a battery; 0 in an image: nobody outside says."""
+STRATEGIES = {
+    "standby": STANDBY,
+    "self_consumption": SELF_CONSUMPTION,
+    "peak_shaving": PEAK_SHAVING,
+    "manual": MANUAL,
+}
+_DEVICE = [
+    ("depth", "i8"),  # number of grids above
+    ("path", "i8", (MAX_DEPTH,)),
+    ("phase", "i8", (3,)),  # site phase of its own L1 L2 L3
+    ("uses", "i8", (3,)),  # 1: it loads this site phase
+    ("phases", "i8"),  # how many
+    ("revert_ms", "i8"),  # 0: never
+    ("response_ms", "i8"),
+    ("sample_ms", "i8"),
+]
+BATTERY = np.dtype(
+    [
+        *_DEVICE,
+        ("charge_ma", "i8"),  # most per phase
+        ("discharge_ma", "i8"),
+        ("fallback_ma", "i8"),  # most that it charges with when no order is in force
+        ("capacity_wh", "i8"),
+        ("efficiency", "i8"),  # per mille, there and back
+        ("soc_min", "i8"),  # per mille
+        ("soc_max", "i8"),
+        ("reserve", "i8"),
+        ("strategy", "i8"),
+        ("target_ma", "i8"),  # import of the connection that peak shaving holds, sum of the phases
+        ("grid_charging", "i8"),
+        ("feeds_cars", "i8"),
+        ("counts_for_fuse", "i8"),
+    ]
+)
+INVERTER = np.dtype(
+    [
+        *_DEVICE,
+        ("max_ma", "i8"),  # most that it feeds in, per phase
+        ("curtailable", "i8"),
+    ]
+)
+
+
 class Topology(NamedTuple):
     """Tables of a site; `leaves_first` orders the grids so that children come before their feeder."""
 
     grids: Table
     meters: Table
     connectors: Table
+    batteries: Table
+    inverters: Table
     leaves_first: Table
     grid_names: tuple[str, ...]
     meter_names: tuple[str, ...]
@@ -73,6 +120,8 @@ class Topology(NamedTuple):
     """The wires again, for the last check alone."""
     connector_names: tuple[str, ...]
     """`chargepoint/number`, the stable key of a connector."""
+    battery_names: tuple[str, ...]
+    inverter_names: tuple[str, ...]
 
 
 def compile_site(site: Site) -> Topology:
@@ -86,11 +135,15 @@ def compile_site(site: Site) -> Topology:
         grids=_grids(site, names),
         meters=_meters(site, names),
         connectors=_connectors(site, names),
+        batteries=_batteries(site, names),
+        inverters=_inverters(site, names),
         leaves_first=np.array(order, dtype="i8"),
         traces=trace(site),
         grid_names=names,
         meter_names=tuple(site.meter),
         connector_names=tuple(f"{name}/{connector.number}" for name, _, connector in site.connectors()),
+        battery_names=tuple(site.battery),
+        inverter_names=tuple(site.inverter),
     )
 
 
@@ -147,4 +200,45 @@ def _connectors(site: Site, names: tuple[str, ...]) -> Table:
         row["fallback_ma"] = electrical.milliamps(chargepoint.fallback_a)
         row["lease_ms"] = chargepoint.lease_s * 1000
         row["sample_ms"] = chargepoint.sample_interval_s * 1000
+    return table
+
+
+def _wire(row: Any, device: Battery | Inverter, site: Site, names: tuple[str, ...]) -> None:
+    path = [names.index(grid) for grid in site.path(device.fed_by)]
+    row["depth"] = len(path)
+    row["path"][: len(path)] = path
+    turned = electrical.through(site.rotation(device.fed_by), device.rotation)
+    row["phase"] = turned
+    row["uses"] = [int(device.phases == 3 or phase == turned[0]) for phase in range(3)]
+    row["phases"] = device.phases
+    row["revert_ms"] = device.revert_s * 1000
+    row["response_ms"] = round(device.response_s * 1000)
+    row["sample_ms"] = device.sample_interval_s * 1000
+
+
+def _batteries(site: Site, names: tuple[str, ...]) -> Table:
+    table = np.zeros(len(site.battery), BATTERY)
+    for row, battery in zip(table, site.battery.values(), strict=True):
+        _wire(row, battery, site, names)
+        for key in ("charge", "discharge"):
+            power_w = getattr(battery, f"max_{key}_w")
+            row[f"{key}_ma"] = electrical.milliamps_per_phase(power_w, battery.phases)
+        row["fallback_ma"] = electrical.milliamps_per_phase(battery.fallback_w, battery.phases)
+        row["capacity_wh"] = round(battery.capacity_wh)
+        for key in ("efficiency", "soc_min", "soc_max", "reserve"):
+            row[key] = round(getattr(battery, key) * 1000)
+        row["strategy"] = STRATEGIES[battery.strategy]
+        target_w = battery.target_w
+        row["target_ma"] = UNLIMITED_MA if target_w is None else electrical.milliamps_per_phase(target_w, 1)
+        for key in ("grid_charging", "feeds_cars", "counts_for_fuse"):
+            row[key] = getattr(battery, key)
+    return table
+
+
+def _inverters(site: Site, names: tuple[str, ...]) -> Table:
+    table = np.zeros(len(site.inverter), INVERTER)
+    for row, inverter in zip(table, site.inverter.values(), strict=True):
+        _wire(row, inverter, site, names)
+        row["max_ma"] = electrical.milliamps_per_phase(inverter.max_power_w, inverter.phases)
+        row["curtailable"] = inverter.curtailable
     return table

@@ -82,26 +82,65 @@ WORK_CONNECTOR = np.dtype(
 )
 
 
+WORK_BATTERY = np.dtype(
+    [
+        ("fresh", "i8"),
+        ("news", "i8"),
+        ("draw_ma", "i8"),  # highest phase of its newest reading, negative: it discharges
+        ("commandable", "i8"),
+        ("book_target_ma", "i8"),
+        ("low_ma", "i8", (3,)),
+        ("high_ma", "i8", (3,)),
+        ("blind_ms", "i8"),
+        ("wish_ma", "i8"),
+        ("raised_from_ma", "i8"),  # commitment before a raise of this cycle
+        ("raised", "i8"),
+        ("why", "i8"),
+        ("why_grid", "i8"),
+        ("why_phase", "i8"),
+    ]
+)
+WORK_INVERTER = np.dtype(
+    [
+        ("fresh", "i8"),
+        ("feeds_ma", "i8"),  # what it feeds in, highest phase, as far as known
+        ("why", "i8"),
+        ("why_grid", "i8"),
+        ("why_phase", "i8"),
+    ]
+)
+
+
 class Cycle(NamedTuple):
     """All tables of one cycle. built: topology, seen: image, kept: memory (written), wanted: decision."""
 
     built_grids: Table
     built_meters: Table
     built: Table
+    built_batteries: Table
+    built_inverters: Table
     leaves_first: Table
     clock: Table
     seen_meters: Table
     seen_grids: Table
     seen: Table
+    seen_batteries: Table
+    seen_inverters: Table
     kept_site: Table
     kept_grids: Table
     kept_meters: Table
     kept: Table
+    kept_batteries: Table
+    kept_inverters: Table
     wanted_site: Table
     wanted_grids: Table
     wanted: Table
+    wanted_batteries: Table
+    wanted_inverters: Table
     grids: Table
     work: Table
+    batteries: Table
+    inverters: Table
 
 
 def lay_out(topology: Topology, image: Image, memory: Memory, decision: Decision) -> Cycle:
@@ -110,10 +149,14 @@ def lay_out(topology: Topology, image: Image, memory: Memory, decision: Decision
         topology.grids,
         topology.meters,
         topology.connectors,
+        topology.batteries,
+        topology.inverters,
         topology.leaves_first,
         *image,
         *memory,
         *decision,
         np.zeros(len(topology.grids), WORK_GRID),
         np.zeros(len(topology.connectors), WORK_CONNECTOR),
+        np.zeros(len(topology.batteries), WORK_BATTERY),
+        np.zeros(len(topology.inverters), WORK_INVERTER),
     )

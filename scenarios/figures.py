@@ -157,7 +157,9 @@ def count_interval(
         since_ms = now_ms - blind_ms - max(row["silent_ms"], 0)
         for p in range(3):
             current = board["current_ma"][p]
-            load = board["load_ma"][p]
+            # A battery that counts for the fuse is a generator whose end nobody can foresee; one that does
+            # not is in neither while it discharges. What it charges with is as much ours as a car's draw.
+            load = board["load_ma"][p] - board["relied_ma"][p]
             limit = grids[g]["limit_ma"][p]
             _remember(row, p, load, now_ms)
             row["peak_ma"][p] = max(row["peak_ma"][p], current)
@@ -167,7 +169,7 @@ def count_interval(
             if over <= 0:
                 row["run_ms"][p] = 0
                 continue
-            cars = board["cars_ma"][p] - row["liars_ma"][p]
+            cars = board["cars_ma"][p] + board["charge_ma"][p] - row["liars_ma"][p]
             own = min(cars, max(0, cars + _lowest_ma(row, p, since_ms) - limit))
             row["run_ms"][p] += span_ms
             row["longest_ms"][p] = max(row["longest_ms"][p], row["run_ms"][p])

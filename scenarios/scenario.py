@@ -62,6 +62,15 @@ class LoadProfile(_Table):
     """Parts on the board's own L1, L2, L3."""
 
 
+class Production(_Table):
+    """What an inverter could feed in, from a column of a CSV of relative values."""
+
+    inverter: str
+    file: Path
+    column: str
+    peak_kw: Annotated[float, Field(gt=0, le=100_000)]
+
+
 class Bound(_Table):
     """What a figure may be at the end."""
 
@@ -113,6 +122,7 @@ class Scenario(_Table):
     cycle_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     sessions: FromFile | Generated = Field(discriminator="kind")
     loads: tuple[LoadProfile, ...] = Field(default=(), alias="load")
+    productions: tuple[Production, ...] = Field(default=(), alias="production")
     conditions: Conditions = Conditions()
     expect: dict[str, Bound] = Field(default_factory=dict)
     """Bounds on the figures of merit, by their names."""
@@ -212,6 +222,10 @@ def prepare(scenario: Scenario) -> Story:
         first, second, third = (part / whole for part in table.split)
         peak_w = table.peak_kw * (-1000 if table.generates else 1000)
         loads.append(Load(table.grid, peak_w, profile, (first, second, third), zone))
+    for sun in scenario.productions:
+        profile = read_profile(folder / sun.file, sun.column)
+        each = 1 / site.inverter[sun.inverter].phases
+        loads.append(Load("", sun.peak_kw * 1000, profile, (each, each, each), zone, sun.inverter))
     remarks: tuple[str, ...] = ()
     if isinstance(scenario.sessions, FromFile):
         sessions, remarks = read_sessions(
@@ -285,6 +299,9 @@ def _reference_faults(scenario: Scenario, site: Site) -> Iterator[str]:
             yield f'[load] number {number} grid: the site has no grid "{table.grid}".'
         if sum(table.split) <= 0 or min(table.split) < 0:
             yield f"[load] number {number} split: give three parts, none below 0, like [1, 1, 1]."
+    for number, sun in enumerate(scenario.productions, start=1):
+        if sun.inverter not in site.inverter:
+            yield f'[production] number {number} inverter: the site has no inverter "{sun.inverter}".'
     for number, during in enumerate(scenario.during, start=1):
         if during.grid is not None and during.grid not in site.grid:
             yield f'[during] number {number} grid: the site has no grid "{during.grid}".'

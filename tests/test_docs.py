@@ -10,11 +10,11 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from controller import defaults
-from controller.site import Chargepoint, Connector, Grid, Meter, SafeCurrent, Site
+from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
 from hardware.links import BoxTable, Listen, ModbusTcp
 from hardware.registers import Quantity, RegisterMap
 from scenarios.figures import Figures
-from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Scenario
+from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario
 from scenarios.size import Building, Study, StudyChargepoint
 from twin import conditions
 
@@ -112,6 +112,8 @@ def test_every_section_that_the_code_cites_exists():
         ("site-file.md", "`link` of a meter", ModbusTcp),
         ("site-file.md", "`[chargepoint.NAME]`", Chargepoint),
         ("site-file.md", "`connector`", Connector),
+        ("site-file.md", "`[battery.NAME]`", Battery),
+        ("site-file.md", "`[inverter.NAME]`", Inverter),
         ("site-file.md", "`[box]`", BoxTable),
         ("site-file.md", "`ocpp` and `api`", Listen),
         ("architecture.md", "Keys of a register map", RegisterMap),
@@ -120,6 +122,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "Sessions from a file", FromFile),
         ("scenarios.md", "Generated drivers", Generated),
         ("scenarios.md", "`[[load]]`", LoadProfile),
+        ("scenarios.md", "`[[production]]`", Production),
         ("scenarios.md", "`[expect]`", Bound),
         ("scenarios.md", "`[[during]]`", During),
         ("scenarios.md", "`[conditions]`", conditions.Conditions),

@@ -83,7 +83,7 @@ class _Fault(_Table):
 
     def complaint(self, site: Site) -> str:
         """What the fault names that the site does not have; empty: nothing."""
-        for kind in ("meter", "chargepoint", "grid"):
+        for kind in ("meter", "chargepoint", "grid", "battery", "inverter"):
             name = getattr(self, kind, None)
             if name is not None and name not in getattr(site, kind):
                 known = ", ".join(getattr(site, kind))
@@ -161,8 +161,56 @@ class LoadStep(_Fault):
         world.touch()
 
 
+class BatteryFault(_Fault):
+    """A battery that dies with its link, whose readings do not arrive, or that does not know its charge."""
+
+    kind: Literal["battery_dies", "battery_silent", "soc_lost"]
+    battery: str
+
+    def switch(self, world: World, *, on: bool) -> None:
+        """Set the flag of its row."""
+        field = {"battery_dies": "dead", "battery_silent": "silent", "soc_lost": "soc_lost"}[self.kind]
+        world.cells[world.topology.battery_names.index(self.battery)][field] = int(on)
+        world.touch()
+
+
+class InverterFault(_Fault):
+    """An inverter that dies, that accepts limits and ignores them, or whose readings do not arrive."""
+
+    kind: Literal["inverter_dies", "inverter_ignores", "inverter_silent"]
+    inverter: str
+
+    def switch(self, world: World, *, on: bool) -> None:
+        """Set the flag of its row."""
+        field = {"inverter_dies": "dead", "inverter_ignores": "deaf", "inverter_silent": "silent"}[self.kind]
+        world.panels[world.topology.inverter_names.index(self.inverter)][field] = int(on)
+        world.touch()
+
+
+class Cloud(_Fault):
+    """A cloud over an inverter leaves `share` of what the sun gives; with `every_s` a broken sky."""
+
+    kind: Literal["cloud"]
+    inverter: str
+    share: Share = 0.2
+
+    def switch(self, world: World, *, on: bool) -> None:
+        """Draw it over the inverter or away."""
+        row = world.panels[world.topology.inverter_names.index(self.inverter)]
+        row["cloud"] = round(self.share * 1000) if on else 1000
+        world.touch()
+
+
 Fault = Annotated[
-    MeterFault | ChargepointOffline | BoxFault | AnswersLate | LoadStep, Field(discriminator="kind")
+    MeterFault
+    | ChargepointOffline
+    | BoxFault
+    | AnswersLate
+    | LoadStep
+    | BatteryFault
+    | InverterFault
+    | Cloud,
+    Field(discriminator="kind"),
 ]
 
 
@@ -174,6 +222,8 @@ class Conditions(_Table):
     pauses: Pauses | None = None
     wiring: dict[str, RotationText] = Field(default_factory=dict)
     """How a grid ("level_1") or a connector ("bay_01/1") really hangs, where the drawing is wrong."""
+    battery_soc: Share = 0.5
+    """State of charge of every battery when the story begins."""
     proven: bool = True
     """The controller starts with boxes it knows to obey; false: as after losing its journal."""
     faults: tuple[Fault, ...] = Field(default=(), alias="fault")

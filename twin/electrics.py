@@ -15,6 +15,7 @@ import numpy as np
 from controller.defaults import NEVER
 from controller.kernel import kernel
 from controller.table import Table
+from twin.storage import feed
 
 TAU_S: Final = 600.0
 TRIP_HEAT: Final = 1.1
@@ -23,9 +24,13 @@ INSTANT: Final = 5.0
 BOARD = np.dtype(
     [
         ("own_ma", "i8", (3,)),  # uncontrolled load on this board itself; generation is negative
-        ("load_ma", "i8", (3,)),  # the same with all boards under it
+        ("load_ma", "i8", (3,)),  # the same with its inverters and all boards under it
         ("cars_ma", "i8", (3,)),  # what all connectors under it draw
-        ("current_ma", "i8", (3,)),  # both: what flows through its fuse
+        ("charge_ma", "i8", (3,)),  # what all batteries under it take
+        ("discharge_ma", "i8", (3,)),  # what they give, positive
+        ("relied_ma", "i8", (3,)),  # the part of it that the site file lets count for fuses
+        ("current_ma", "i8", (3,)),  # all of it: what flows through its fuse
+        ("dark", "i8"),  # 1: a fuse above it or its own is open
         ("heat", "f8", (3,)),
         ("tripped", "i8"),
         ("tripped_at_ms", "i8"),
@@ -53,8 +58,18 @@ def warm(boards: Table, grids: Table, seconds: float) -> bool:
 
 
 @kernel
-def flow(boards: Table, grids: Table, leaves_first: Table, outlets: Table, connectors: Table) -> None:
-    """What flows through every fuse now, from the loads on the boards and the draws of the outlets."""
+def flow(
+    boards: Table,
+    grids: Table,
+    leaves_first: Table,
+    outlets: Table,
+    connectors: Table,
+    cells: Table,
+    batteries: Table,
+    panels: Table,
+    inverters: Table,
+) -> None:
+    """What flows through every fuse now, from loads on the boards, outlets, batteries and inverters."""
     for g in range(len(boards)):
         dark = False
         above = g
@@ -64,6 +79,11 @@ def flow(boards: Table, grids: Table, leaves_first: Table, outlets: Table, conne
         for p in range(3):
             boards[g]["load_ma"][p] = 0 if dark else boards[g]["own_ma"][p]
             boards[g]["cars_ma"][p] = 0
+            boards[g]["charge_ma"][p] = 0
+            boards[g]["discharge_ma"][p] = 0
+            boards[g]["relied_ma"][p] = 0
+        boards[g]["dark"] = int(dark)
+    feed(boards, cells, batteries, panels, inverters)
     for c in range(len(outlets)):
         for own in range(3):
             draw = outlets[c]["draw_ma"][own]
@@ -73,10 +93,14 @@ def flow(boards: Table, grids: Table, leaves_first: Table, outlets: Table, conne
         g = leaves_first[order]
         parent = grids[g]["parent"]
         for p in range(3):
-            boards[g]["current_ma"][p] = boards[g]["load_ma"][p] + boards[g]["cars_ma"][p]
+            stored = boards[g]["charge_ma"][p] - boards[g]["discharge_ma"][p]
+            boards[g]["current_ma"][p] = boards[g]["load_ma"][p] + boards[g]["cars_ma"][p] + stored
             if parent >= 0:
                 boards[parent]["load_ma"][p] += boards[g]["load_ma"][p]
                 boards[parent]["cars_ma"][p] += boards[g]["cars_ma"][p]
+                boards[parent]["charge_ma"][p] += boards[g]["charge_ma"][p]
+                boards[parent]["discharge_ma"][p] += boards[g]["discharge_ma"][p]
+                boards[parent]["relied_ma"][p] += boards[g]["relied_ma"][p]
 
 
 @kernel
@@ -86,11 +110,15 @@ def carry(
     leaves_first: Table,
     outlets: Table,
     connectors: Table,
+    cells: Table,
+    batteries: Table,
+    panels: Table,
+    inverters: Table,
     seconds: float,
 ) -> bool:
     """Heat the fuses under what flowed for `seconds`, then let what is drawn now flow; True: one opened."""
     opened = warm(boards, grids, seconds) if seconds > 0.0 else False
-    flow(boards, grids, leaves_first, outlets, connectors)
+    flow(boards, grids, leaves_first, outlets, connectors, cells, batteries, panels, inverters)
     return opened
 
 

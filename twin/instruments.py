@@ -21,6 +21,7 @@ from controller.table import Table
 from controller.topology import CONSUMER
 from twin.boxes import BOX_STEP_MA, obey_at_once
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
+from twin.storage_links import StorageLinks
 from twin.streams import number, stream
 from twin.vehicles import FAR_MS
 from twin.world import World
@@ -236,6 +237,7 @@ class SimulatedPlant:
         self._image = blank_image(world.topology)
         self._chargepoints = list(world.site.chargepoint)
         self._start_utc_ms = round(world.start_utc.timestamp() * 1000)
+        self.storage = StorageLinks(world, self._image, self.latency_ms, self._after, instant=instant)
         self._boot()
         world.listen(self._hear)
         self.advance(world.now_ms)
@@ -303,6 +305,9 @@ class SimulatedPlant:
             self.instant,
         )
 
+        if self.storage.any:
+            self.storage.listen()
+
     @property
     def seen(self) -> Image:
         """The image as it stands; it goes on changing."""
@@ -311,7 +316,7 @@ class SimulatedPlant:
     def next_reading_ms(self, same_ma: int) -> int:
         """When a reading may arrive that differs by more than `same_ma`, if nothing happens on the site."""
         world = self.world
-        return next_reading(
+        soon_ms = next_reading(
             self._probes,
             self._image.connectors,
             world.outlets,
@@ -320,6 +325,7 @@ class SimulatedPlant:
             self.latency_ms,
             same_ma,
         )
+        return min(soon_ms, self.storage.next_reading_ms(same_ma)) if self.storage.any else soon_ms
 
     # -- the two faces of a Plant ------------------------------------------------------------------
 
@@ -334,6 +340,8 @@ class SimulatedPlant:
     def distribute(self, decision: Decision) -> None:
         """Put the orders and the requests for readings on their links."""
         rows = decision.connectors
+        if self.storage.any:
+            self.storage.distribute(decision)
         if self.instant:
             self._obey_at_once(rows)
             return

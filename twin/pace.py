@@ -23,6 +23,7 @@ LOOKS_MS: Final = (12_000, 24_000)
 """Within a tick that is not settled: cars have followed a lower limit, then a higher one."""
 SAME_MA: Final = 300
 """Readings that differ by less are the same: well inside the pooled tolerance of any estimate."""
+STORAGE_MS: Final = 5_000  # longest jump where batteries and inverters move by themselves
 RESTLESS_MS: Final = 5_000  # longest jump where messages may be lost: a missing reading is news too
 
 
@@ -70,6 +71,8 @@ class Pace:
         conditions = plant.world.conditions
         self._restless_ms = end_ms
         self._may_fall_silent = any(fault.kind == "meter_silent" for fault in conditions.faults)
+        if plant.storage.any:
+            self._restless_ms = STORAGE_MS
         if conditions.links.loss > 0:
             self._restless_ms = RESTLESS_MS
         if conditions.meters.noise_a > 0 or plant.poll_ms != cycle_ms:
@@ -107,6 +110,8 @@ class Pace:
             plant.advance(min(stop_ms, due_ms))
             seen, wanted = plant.seen, decision.connectors
             if differs(seen.connectors, image.connectors, seen.meters, image.meters, wanted):
+                return
+            if plant.storage.any and plant.storage.moved(image, SAME_MA):
                 return
             if self._silence() or seen.grids.tobytes() != image.grids.tobytes():
                 return

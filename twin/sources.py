@@ -43,6 +43,8 @@ class Load:
     profile: Profile
     split: tuple[float, float, float]
     zone: ZoneInfo
+    inverter: str | None = None
+    """What an inverter could feed in on each of its phases, in place of a load on a board."""
 
     def changes(self, start_utc: datetime, end_ms: int) -> Iterator[tuple[int, Currents]]:
         """World times of changes with the currents from then on, board's own phases, mA."""

@@ -23,7 +23,7 @@ from controller.electrical import Rotation
 from controller.image import Answer, Status
 from controller.site import Site
 from controller.topology import Topology, compile_site
-from twin import boxes, electrics, vehicles
+from twin import boxes, electrics, storage, vehicles
 from twin.conditions import Conditions, Fault
 from twin.events import (
     CardPresented,
@@ -80,6 +80,8 @@ class World:
         self.now_ms = 0
         self.outlets = self._outlets()
         self.boards = electrics.boards(len(topology.grids))
+        self.cells = storage.cells(self.built, conditions.battery_soc)
+        self.panels = storage.panels(self.built)
         self.gauges = np.zeros(len(topology.meters), GAUGE)
         self.stays = [Stay(session) for session in sorted(sessions, key=_arrival)]
         self._listener: Callable[[Event], None] | None = None
@@ -169,9 +171,23 @@ class World:
         self._touched = False
         built = self.built
         self._soon_ms, self._news_ms, changed = vehicles.step(self.outlets, from_ms, self.now_ms)
+        if len(self.cells) or len(self.panels):
+            soon_ms = storage.step(
+                self.cells, built.batteries, self.panels, built.inverters, from_ms, self.now_ms
+            )
+            self._soon_ms, self._news_ms = min(self._soon_ms, soon_ms), min(self._news_ms, soon_ms)
         seconds = (self.now_ms - from_ms) / 1000.0
         if electrics.carry(
-            self.boards, built.grids, built.leaves_first, self.outlets, built.connectors, seconds
+            self.boards,
+            built.grids,
+            built.leaves_first,
+            self.outlets,
+            built.connectors,
+            self.cells,
+            built.batteries,
+            self.panels,
+            built.inverters,
+            seconds,
         ):
             self._darken()
         if changed:
@@ -274,6 +290,14 @@ class World:
             fault.switch(self, on=False)
 
     def _follow(self, load: Load, end_ms: int) -> Generator[simpy.Event, None, None]:
+        if load.inverter is not None:
+            row = self.panels[self.topology.inverter_names.index(load.inverter)]
+            for at_ms, currents_ma in load.changes(self.start_utc, end_ms):
+                if at_ms > self._env.now:
+                    yield self._env.timeout(at_ms - int(self._env.now))
+                row["sun_ma"] = max(currents_ma[0], 0)
+                self._touched = True
+            return
         board = self.topology.grid_names.index(load.grid)
         phases = self.board_phases(board)
         standing = [0, 0, 0]
@@ -308,6 +332,12 @@ class World:
                 self.outlets, self.topology.connectors, connector, limit_ma, until_ms, self.now_ms
             )
         )
+
+    def order_device(self, row: Any, built: Any, target_ma: int, until_ms: int, *, at_once: bool) -> Answer:
+        """Give a battery or an inverter an order until `until_ms`; Answer.NONE from one that is dead."""
+        self._touched = True
+        response_ms = 0 if at_once else int(built["response_ms"])
+        return Answer(storage.take_order(row, target_ma, until_ms, self.now_ms, response_ms))
 
     def start_transaction(self, connector: int) -> int:
         """Close the contactor at the start current; returns the number of the transaction."""
