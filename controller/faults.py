@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from controller import electrical
 from controller.defaults import MAX_DEPTH
+from controller.external import Place, ProfileSet, instruction_faults
 from controller.outage import fallback_faults
 
 if TYPE_CHECKING:
-    from controller.site import Chargepoint, Site
+    from controller.calendar import TimeOfUse
+    from controller.site import Chargepoint, Grid, Site
 
 
 def faults(site: Site) -> Iterator[str]:
@@ -24,7 +27,44 @@ def faults(site: Site) -> Iterator[str]:
     if all(meter.grid in site.grid for meter in site.meter.values()):
         yield from _load_faults(site)
     if not references:
+        yield from _profile_faults(site)
         yield from fallback_faults(site)
+
+
+def remarks(site: Site) -> Iterator[str]:
+    """What a valid drawing says and the fuses will not let it do, one sentence each."""
+    for name, grid in site.grid.items():
+        for number, schedule in enumerate(grid.time_of_use, start=1):
+            yield from _schedule_remarks(site, name, grid, f"[grid.{name}.time_of_use {number}]", schedule)
+
+
+def _schedule_remarks(site: Site, name: str, grid: Grid, place: str, schedule: TimeOfUse) -> Iterator[str]:
+    for segment in schedule.segment:
+        limit, fuse_ma = segment.limit(), [electrical.milliamps(amps) for amps in grid.max_current_a]
+        wider = limit.sum_ma >= sum(fuse_ma)
+        if wider and all(ma >= fuse for ma, fuse in zip(limit.phase_ma, fuse_ma, strict=True)):
+            yield (
+                f"{place} from {segment.begin} to {segment.end} allows more than the fuse of {name};"
+                " the fuse holds, so the segment limits nothing."
+            )
+    under = [outlet for _, box, outlet in site.connectors() if name in site.path(box.fed_by)]
+    least_a = sum(outlet.min_current_a for outlet in under)
+    if schedule.keep_6a and least_a > min(grid.max_current_a):
+        yield (
+            f"{place} keep_6a: {len(under)} connectors at their minimum may take {least_a:g} A on a fuse of"
+            f" {min(grid.max_current_a):g} A; the fuse holds, so not all of them keep it at once."
+        )
+
+
+def _profile_faults(site: Site) -> Iterator[str]:
+    drawn: list[tuple[Place, tuple[ProfileSet, ...]]] = [
+        *((Place("grid", name), grid.profile) for name, grid in site.grid.items()),
+        *((Place("chargepoint", name), box.profile) for name, box in site.chargepoint.items()),
+    ]
+    for place, profiles in drawn:
+        for number, profile in enumerate(profiles, start=1):
+            for fault in instruction_faults(site, place, profile):
+                yield f"[{place.kind}.{place.name}.profile {number}] {fault}"
 
 
 def _tree_faults(site: Site) -> Iterator[str]:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 
 def sentences(
@@ -62,7 +63,13 @@ def sentence(source: str, fault: Any, model: type[BaseModel], under: tuple[str, 
     message = message.partition(" or instance of ")[0].replace("a valid dictionary", "a table")
     if fault["loc"][-1] == "literal['panic']":
         message = 'should be "panic" or like { safe_current_a = 16 }'
+    if _is_table(fault["input"]):  # the message says it, and a whole table would drown it
+        return f"{place}: {message[0].lower()}{message[1:]}."
     return f"{place}: {message[0].lower()}{message[1:]} (it is {fault['input']!r})."
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list | tuple) and any(map(_is_table, value)))
 
 
 def _names(fault: Any) -> list[str]:
@@ -84,10 +91,15 @@ def _nearest_key(fault: Any, model: type[BaseModel]) -> str:
 
 def _known_keys(model: type[BaseModel], where: list[str]) -> list[str]:
     for part in where[:-1]:
-        field = model.model_fields.get(part)
+        field = _fields(model).get(part)
         nested = _models_in(field.annotation) if field else []
         model = nested[0] if nested else model
-    return list(model.model_fields)
+    return list(_fields(model))
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields by the keys of the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

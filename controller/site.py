@@ -14,9 +14,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -25,9 +23,13 @@ from pydantic import (
 )
 
 from controller import electrical
+from controller.calendar import TimeOfUse
 from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE
 from controller.electrical import Rotation
+from controller.external import ProfileSet
 from controller.faults import faults
+from controller.quantities import Amps, DateText, Number, PhaseAmps
+from controller.quantities import FrozenTable as _Table
 from controller.sentences import sentences
 
 PerPhase = tuple[float, float, float]
@@ -44,21 +46,9 @@ def _as_rotation(value: object) -> object:
 RotationText = Annotated[Rotation, BeforeValidator(_as_rotation)]
 
 
-def _per_phase(value: object) -> object:
-    """A single number means the same on all three phases."""
-    return (value, value, value) if isinstance(value, int | float) else value
-
-
-Number = Annotated[int, Field(strict=True)]
-Amps = Annotated[float, Field(strict=True, ge=0, le=10_000)]
 Power = Annotated[float, Field(strict=True, ge=0, le=100_000_000)]
 Soc = Annotated[float, Field(strict=True, ge=0, le=1)]
 Strategy = Literal["standby", "self_consumption", "peak_shaving", "manual"]
-PhaseAmps = Annotated[tuple[Amps, Amps, Amps], BeforeValidator(_per_phase)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SafeCurrent(_Table):
@@ -88,6 +78,8 @@ class Grid(_Table):
     uncontrolled_a: PhaseAmps | None = None
     chargepoints_only: bool = False
     worst_load_a: PhaseAmps | None = None
+    time_of_use: tuple[TimeOfUse, ...] = ()
+    profile: tuple[ProfileSet, ...] = ()
 
     def margin_ma(self, limit_ma: int) -> int:
         """The band under the limit in which nothing is raised: set by hand, or max(2 A, 3 %)."""
@@ -141,6 +133,7 @@ class Chargepoint(_Table):
     """Orders decay to `fallback_a` after this long; 0: the box keeps its last limit for ever."""
     sample_interval_s: Annotated[int, Field(strict=True, ge=1, le=900)] = 10
     connector: tuple[Connector, ...] = Field(min_length=1)
+    profile: tuple[ProfileSet, ...] = ()
     link: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -195,6 +188,7 @@ class Site(_Table):
 
     name: str = Field(min_length=1)
     timezone: str
+    holidays: tuple[DateText, ...] = ()
     grid: dict[str, Grid] = Field(min_length=1)
     meter: dict[str, Meter] = Field(default_factory=dict)
     chargepoint: dict[str, Chargepoint] = Field(default_factory=dict)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from controller.electrical import milliamps
-from controller.site import PhaseAmps, RotationText, Site
+from controller.quantities import PhaseAmps
+from controller.site import RotationText, Site
 
 if TYPE_CHECKING:
     from twin.world import World

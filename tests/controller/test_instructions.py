@@ -1,0 +1,505 @@
+"""Limits from outside: which of them are in force, by whose word, and when that changes."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.calendar import DayAhead, milliseconds
+from controller.defaults import NEVER, UNLIMITED_MA
+from controller.external import ExternalLimit, Instruction, Place, ProfileSet, Stop, least_dimmed_ma
+from controller.image import Source
+from controller.instructions import Standing, in_force
+from controller.site import build
+from controller.topology import compile_site
+from tests.controller.test_calendar import GUEST_BAYS, WEEKENDS_OFF, absolute
+
+WEDNESDAY = milliseconds(datetime(2026, 6, 3, 10, 0, tzinfo=UTC))  # noon in Amsterdam
+HOUR_MS = 3_600_000
+MAIN, LEVEL, BAY, DOUBLE = (
+    Place("grid", "main"),
+    Place("grid", "level"),
+    Place("chargepoint", "bay"),
+    Place("chargepoint", "double"),
+)
+
+
+def garage(main=(), level=(), profiles=(), bay=()):
+    """A connection of 100 A with a board of 50 A that hangs on it as L2 L3 L1."""
+    outlet = {"number": 1, "max_current_a": 32}
+    return build(
+        {
+            "name": "Garage",
+            "timezone": "Europe/Amsterdam",
+            "holidays": ["2026-12-25"],
+            "accept_unsafe_fallback": "test, tester",
+            "grid": {
+                "main": {"id": 0, "max_current_a": 100, "chargepoints_only": True, "time_of_use": main}
+                | {"profile": profiles},
+                "level": {"id": 1, "max_current_a": 50, "chargepoints_only": True, "time_of_use": level}
+                | {"fed_by": "main", "rotation": "L2 L3 L1"},
+            },
+            "chargepoint": {
+                "bay": {"identity": "A", "fed_by": "level", "connector": [outlet], "profile": bay},
+                "double": {"identity": "B", "fed_by": "main"}
+                | {"connector": [outlet | {"phases": 1}, outlet | {"number": 2, "max_current_a": 16}]},
+            },
+        },
+        "garage",
+    )
+
+
+SITE = garage()
+
+
+def rows(told=(), site=SITE, now_ms=1000, utc_ms=WEDNESDAY, trusted=True):
+    """What is in force of instructions that are told in this order."""
+    book = {f"{n}": one for n, one in enumerate(told)}
+    return in_force(site, compiled(site), book, now_ms, utc_ms, utc_trusted=trusted)
+
+
+TOPOLOGIES = {}
+
+
+def compiled(site):
+    """Compiled once: properties ask many times."""
+    if id(site) not in TOPOLOGIES:
+        TOPOLOGIES[id(site)] = site, compile_site(site)
+    return TOPOLOGIES[id(site)][1]
+
+
+def api(place=MAIN, until_ms=NEVER, doubtful=False, **keys):
+    return Instruction(place, ExternalLimit.model_validate({"ttl_s": 60} | keys), until_ms, doubtful)
+
+
+def profile(document, place=MAIN, **terms):
+    return Instruction(place, ProfileSet.model_validate({"profile": document} | terms))
+
+
+def line(row):
+    """A row of the grids in few words: kind, amperes of the phases, kW at 230 V, source, keeps."""
+    found = {}
+    for kind in ("hard", "soft", "charging", "export"):
+        phases = tuple(ma / 1000 if ma != UNLIMITED_MA else None for ma in row[f"{kind}_ma"].tolist())
+        total = int(row[f"{kind}_sum_ma"])
+        if any(amps is not None for amps in phases) or total != UNLIMITED_MA:
+            kw = round(total * 230 / 1e6, 2) if total != UNLIMITED_MA else None
+            keeps = kind in ("soft", "charging") and bool(row[f"{kind}_keeps_minimum"])
+            found[kind] = (phases, kw, Source(int(row[f"{kind}_source"])).name, keeps)
+    return found
+
+
+def flat(amps):
+    return (amps,) * 3
+
+
+ALL_DAY = {"begin": "00:00", "end": "24:00"}
+FREE = (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("why", "told", "found"),
+    [
+        ("nothing told, nothing in force", [], {}),
+        ("an API limit in amperes", [api(limit_a=40)], {"hard": (flat(40), None, "API", False)}),
+        ("in kilowatts on the sum", [api(limit_kw=23)], {"hard": (FREE, 23.0, "API", False)}),
+        ("in both", [api(limit_a=40, limit_kw=11.5)], {"hard": (flat(40), 11.5, "API", False)}),
+        ("the tighter of two, by its own word",
+         [api(limit_a=40), api(limit_a=30, source="modbus")], {"hard": (flat(30), None, "MODBUS", False)}),
+        ("whichever was told first",
+         [api(limit_a=30, source="modbus"), api(limit_a=40)], {"hard": (flat(30), None, "MODBUS", False)}),
+        ("phase by phase",
+         [api(limit_a=[10, 60, 60]), api(limit_a=[60, 20, 60], source="modbus")],
+         {"hard": ((10, 20, 60), None, "API", False)}),
+        ("amperes and kilowatts of two",
+         [api(limit_a=10), api(limit_kw=9.2, source="modbus")], {"hard": (flat(10), 9.2, "API", False)}),
+        ("nothing is wider than the fuse", [api(limit_a=100)], {}),
+        ("not even on one phase", [api(limit_a=[200, 20, 200])],
+         {"hard": ((None, 20, None), None, "API", False)}),
+        ("nor in kilowatts", [api(limit_kw=69)], {}),
+        ("0 A is a limit", [api(limit_a=0)], {"hard": (flat(0), None, "API", False)}),
+        ("a soft one", [api(limit_a=40, soft_limit=True)], {"soft": (flat(40), None, "API", False)}),
+        ("one that keeps 6 A is soft", [api(limit_a=0, keep_6a=True)],
+         {"soft": (flat(0), None, "API", True)}),
+        ("on charging alone", [api(limit_a=9, regulated_only=True)],
+         {"charging": (flat(9), None, "API", False)}),
+        ("on charging, keeping 6 A", [api(limit_a=9, regulated_only=True, keep_6a=True)],
+         {"charging": (flat(9), None, "API", True)}),
+        ("on export", [api(limit_kw=0, export_limit=True)], {"export": (FREE, 0.0, "API", False)}),
+        ("a digital input", [api(limit_a=9, source="digital_input")],
+         {"hard": (flat(9), None, "DIGITAL_INPUT", False)}),
+        ("each kind by itself", [api(limit_a=9, export_limit=True), api(limit_a=8, soft_limit=True)],
+         {"soft": (flat(8), None, "API", False), "export": (flat(9), None, "API", False)}),
+        ("beside one that keeps 6 A, one that does not is hard",
+         [api(limit_a=0, keep_6a=True), api(limit_a=40, soft_limit=True, source="modbus")],
+         {"soft": (flat(0), None, "API", True), "hard": (flat(40), None, "MODBUS", False)}),
+        ("on charging nobody's minimum is kept against one that does not",
+         [api(limit_a=0, keep_6a=True, regulated_only=True), api(limit_a=40, regulated_only=True)],
+         {"charging": (flat(0), None, "API", False)}),
+        ("a limit as wide as the fuse takes no minimum away",
+         [api(limit_a=0, keep_6a=True), api(limit_a=400, soft_limit=True)],
+         {"soft": (flat(0), None, "API", True)}),
+        ("a limit that is still alive", [api(limit_a=9, until_ms=1001)],
+         {"hard": (flat(9), None, "API", False)}),
+        ("and one that is not, without fallback", [api(limit_a=9, until_ms=1000)], {}),
+        ("expired: its fallback", [api(limit_a=9, fallback_a=16, until_ms=1000)],
+         {"hard": (flat(16), None, "FALLBACK", False)}),
+        ("in kilowatts", [api(limit_a=9, fallback_kw=4.6, until_ms=1000)],
+         {"hard": (FREE, 4.6, "FALLBACK", False)}),
+        ("of the same kind", [api(limit_a=9, fallback_a=16, export_limit=True, until_ms=1000)],
+         {"export": (flat(16), None, "FALLBACK", False)}),
+        ("not before", [api(limit_a=9, fallback_a=6, until_ms=1001)],
+         {"hard": (flat(9), None, "API", False)}),
+        ("after a restart without clock both hold",
+         [api(limit_a=9, fallback_a=6, until_ms=1001, doubtful=True)],
+         {"hard": (flat(6), None, "FALLBACK", False)}),
+        ("a profile", [profile(GUEST_BAYS)], {}),
+        ("a profile in force", [profile(absolute([(0, 16)]))], {"hard": (flat(16), None, "PROFILE", False)}),
+        ("a soft profile", [profile(absolute([(0, 16)]), soft_limit=True)],
+         {"soft": (flat(16), None, "PROFILE", False)}),
+        ("watts are a sum", [profile(absolute([(0, 23000)], chargingRateUnit="W"))],
+         {"hard": (FREE, 23.0, "PROFILE", False)}),
+        ("a higher level replaces a lower one, upwards too",
+         [profile(absolute([(0, 16)])), profile(absolute([(0, 25)], stackLevel=1))],
+         {"hard": (flat(25), None, "PROFILE", False)}),
+        ("of its own terms only",
+         [profile(absolute([(0, 16)])), profile(absolute([(0, 1000)], stackLevel=1), soft_limit=True)],
+         {"hard": (flat(16), None, "PROFILE", False)}),
+        ("of one level the tightest",
+         [profile(absolute([(0, 16)])), profile(absolute([(0, 10)]))],
+         {"hard": (flat(10), None, "PROFILE", False)}),
+    ],
+)  # fmt: skip
+def test_of_what_is_told_for_a_grid_the_tightest_of_each_kind_is_in_force(why, told, found):
+    assert line(rows(told).grids[0]) == found, why
+
+
+@pytest.mark.parametrize(
+    ("why", "keys", "trusted", "found"),
+    [
+        ("soft, by amperes", {"limit_a": 20}, True, {"soft": (flat(20), None, "TIME_OF_USE", False)}),
+        ("by kilowatts", {"limit_kw": 23}, True, {"soft": (FREE, 23.0, "TIME_OF_USE", False)}),
+        ("always keep 6 A", {"limit_a": 0, "keep_6a": True}, True,
+         {"soft": (flat(0), None, "TIME_OF_USE", True)}),
+        ("EV current only", {"limit_a": 20, "ev_current_only": True}, True,
+         {"charging": (flat(20), None, "TIME_OF_USE", False)}),
+        ("wider than the fuse it is nothing", {"limit_a": 100}, True, {}),
+        ("not at this hour", {"limit_a": 20, "begin": "18:00"}, True, {}),
+        ("by a clock that nobody trusts it is, at any hour", {"limit_a": 20, "begin": "18:00"}, False,
+         {"soft": (flat(20), None, "TIME_OF_USE", False)}),
+        ("switched off it is nothing", {"limit_a": 20, "enabled": False}, True, {}),
+        ("by any clock", {"limit_a": 20, "enabled": False}, False, {}),
+    ],
+)  # fmt: skip
+def test_a_schedule_of_a_grid_is_in_force(why, keys, trusted, found):
+    segment = ALL_DAY | {key: keys[key] for key in keys if key in ("limit_a", "limit_kw", "begin")}
+    rest = {key: keys[key] for key in keys if key not in segment}
+    site = garage(main=[{"segment": [segment]} | rest])
+    assert line(rows(site=site, trusted=trusted).grids[0]) == found, why
+
+
+def test_limits_of_a_rotated_board_are_in_the_phases_of_the_site():
+    found = rows([api(LEVEL, limit_a=[10, 20, 30])])
+    assert found.grids[1]["hard_ma"].tolist() == [30_000, 10_000, 20_000]
+    assert line(found.grids[0]) == {}
+
+
+def test_power_is_rounded_down_to_a_milliampere():
+    assert int(rows([api(limit_kw=4.2)]).grids[0]["hard_sum_ma"]) == 18_260  # 18.2608 A
+
+
+@pytest.mark.parametrize(
+    ("devices", "kw"),
+    [(0, 0), (1, 4.2), (2, 7.56), (3, 10.5), (4, 13.02), (5, 15.12), (8, 18.9), (9, 19.32), (20, 40.11)],
+)
+def test_the_least_of_section_14a_grows_with_the_devices_by_its_simultaneity(devices, kw):
+    assert least_dimmed_ma(devices) == int(round(kw * 1000) * 1000 / 230)
+
+
+@pytest.mark.parametrize(
+    ("why", "keys", "kw", "source"),
+    [
+        ("a signal without value leaves the least: three devices", {}, 10.5, "GRID_OPERATOR"),
+        ("a lower value is lifted to it", {"limit_kw": 0}, 10.5, "GRID_OPERATOR"),
+        ("a higher one holds", {"limit_kw": 20}, 20.0, "GRID_OPERATOR"),
+        ("the fallback is never below it", {"fallback_kw": 0, "until_ms": 1000}, 10.5, "FALLBACK"),
+    ],
+)
+def test_a_dimmed_grid_keeps_the_least_of_section_14a_for_what_it_controls(why, keys, kw, source):
+    told = [api(source="grid_operator", paragraph_14a=True, **keys)]
+    assert line(rows(told).grids[0]) == {"charging": (FREE, kw, source, False)}, why
+
+
+def non_firm(start, values, **keys):
+    series = {"start": start, "step_s": 3600, "values_kw": values} | keys
+    return Instruction(MAIN, DayAhead.model_validate(series))
+
+
+@pytest.mark.parametrize(
+    ("why", "told", "trusted", "kw", "source"),
+    [
+        ("the value of this hour", [non_firm("2026-06-03T09:00Z", [50.0, 23.0])], True, 23.0, "NON_FIRM"),
+        ("of the series of today, not of tomorrow's",
+         [non_firm("2026-06-03T10:00Z", [23.0], fallback_kw=4.6),
+          non_firm("2026-06-04T10:00Z", [11.5], fallback_kw=4.6)], True, 23.0, "NON_FIRM"),
+        ("of two for one hour the tighter",
+         [non_firm("2026-06-03T10:00Z", [23.0]), non_firm("2026-06-03T10:00Z", [11.5])], True,
+          11.5, "NON_FIRM"),
+        ("no series came: the fallback", [non_firm("2026-06-02T10:00Z", [23.0], fallback_kw=4.6)], True,
+         4.6, "FALLBACK"),
+        ("no series came and no fallback: nothing", [non_firm("2026-06-02T10:00Z", [23.0])], True, None, ""),
+        ("by a clock that nobody trusts the tightest value",
+         [non_firm("2026-06-03T09:00Z", [11.5, 23.0])], False, 11.5, "NON_FIRM"),
+        ("or the fallback", [non_firm("2026-06-03T09:00Z", [11.5, 23.0], fallback_kw=4.6)], False,
+         4.6, "NON_FIRM"),
+    ],
+)  # fmt: skip
+def test_a_non_firm_contract_holds_hour_by_hour(why, told, trusted, kw, source):
+    found = line(rows(told, trusted=trusted).grids[0])
+    assert found == ({"hard": (FREE, kw, source, False)} if kw is not None else {}), why
+
+
+@pytest.mark.parametrize(
+    ("why", "told", "found"),
+    [
+        ("nothing told: what the outlets can", [], [32, 32, 16]),
+        ("a chargepoint of one outlet", [api(BAY, limit_a=20)], [20, 32, 16]),
+        ("a chargepoint of two shares it evenly", [api(DOUBLE, limit_a=20)], [32, 10, 10]),
+        ("an outlet by itself", [api(Place("connector", "double/2"), limit_a=10)], [32, 32, 10]),
+        ("the tightest of both", [api(DOUBLE, limit_a=16), api(Place("connector", "double/2"), limit_a=10)],
+         [32, 8, 8]),
+        ("never wider than the outlet", [api(BAY, limit_a=63)], [32, 32, 16]),
+        ("the least of three phases", [api(BAY, limit_a=[20, 13, 16])], [13, 32, 16]),
+        ("kilowatts over the outlet's phases",
+         [api(Place("connector", "bay/1"), limit_kw=6.9)], [10, 32, 16]),
+        ("an outlet of one phase takes them on one",
+         [api(Place("connector", "double/1"), limit_kw=2.3)], [32, 10, 16]),
+        ("keep 6 A", [api(BAY, limit_a=0, keep_6a=True)], [6, 32, 16]),
+        ("is no promise against one that does not",
+         [api(BAY, limit_a=0, keep_6a=True), api(BAY, limit_a=0)], [0, 32, 16]),
+        ("expired: its fallback", [api(BAY, limit_a=0, fallback_a=8, until_ms=1000)], [8, 32, 16]),
+        ("a profile", [profile(absolute([(0, 16)]), BAY)], [16, 32, 16]),
+        ("watts on one phase",
+         [profile(absolute([(0, 2300)], chargingRateUnit="W"), Place("connector", "double/1"))],
+         [32, 10, 16]),
+    ],
+)  # fmt: skip
+def test_limits_of_outlets_are_caps_on_what_anybody_wants_for_them(why, told, found):
+    assert (rows(told).caps["wish_ma"] / 1000).tolist() == found, why
+
+
+def test_a_cap_says_who_set_it():
+    caps = rows([api(BAY, limit_a=20, source="modbus"), profile(absolute([(0, 12)]), DOUBLE)]).caps
+    assert caps["wish_source"].tolist() == [Source.MODBUS, Source.PROFILE, Source.PROFILE]
+
+
+@pytest.mark.parametrize(
+    ("place", "grids", "outlets"),
+    [
+        (MAIN, [1, 0], [0, 0, 0]),
+        (LEVEL, [0, 1], [0, 0, 0]),
+        (BAY, [0, 0], [1, 0, 0]),
+        (DOUBLE, [0, 0], [0, 1, 1]),
+        (Place("connector", "double/2"), [0, 0], [0, 0, 1]),
+    ],
+)
+def test_a_stop_holds_where_it_was_told_until_it_is_taken_back(place, grids, outlets):
+    found = rows([Instruction(place, Stop(reason="maintenance", by="J. Smit"))])
+    assert found.grids["stop"].tolist() == [stop * Source.MAINTENANCE for stop in grids]
+    assert found.caps["stop"].tolist() == [stop * Source.MAINTENANCE for stop in outlets]
+    assert found.next_ms > 10**12
+
+
+def test_an_emergency_stop_outranks_maintenance_in_whatever_order_they_came():
+    stops = [Instruction(MAIN, Stop(reason=reason)) for reason in ("emergency_stop", "maintenance")]
+    for told in (stops, stops[::-1]):
+        assert int(rows(told).grids[0]["stop"]) == Source.EMERGENCY_STOP
+
+
+def test_without_a_trusted_calendar_a_schedule_holds_at_its_tightest_and_time_to_live_goes_on():
+    site = garage(profiles=[{"profile": WEEKENDS_OFF}], bay=[{"profile": GUEST_BAYS}])
+    told = [api(LEVEL, limit_a=10, until_ms=5_000)]
+    found = rows(told, site, trusted=False)
+    assert line(found.grids[0]) == {"hard": (flat(0), None, "PROFILE", False)}
+    assert int(found.caps[0]["wish_ma"]) == 10_000
+    assert found.next_ms == 5_000
+    assert line(rows(told, site, now_ms=5_000, trusted=False).grids[1]) == {}
+
+
+@pytest.mark.parametrize(
+    "clock", ["2026-06-03T10:00", "2026-06-06T10:00", "2026-03-29T00:59", "2031-01-01T00:00"]
+)
+def test_no_trusted_clock_is_narrower_than_none(clock):
+    """Whatever a clock may say: what holds without any is at least as tight."""
+    site = garage(
+        main=[{"segment": [{"begin": "07:00", "end": "19:00", "limit_a": 20}], "days": ["sat"]}],
+        profiles=[{"profile": WEEKENDS_OFF}],
+    )
+    told = [non_firm("2026-06-03T09:00Z", [50.0, 23.0])]
+    utc_ms = milliseconds(datetime.fromisoformat(clock).replace(tzinfo=UTC))
+    trusted = rows(told, site, utc_ms=utc_ms)
+    blind = rows(told, site, utc_ms=utc_ms, trusted=False)
+    assert no_wider(allowed(blind), allowed(trusted))
+
+
+# -- properties -----------------------------------------------------------------------------------------
+
+
+def allowed(found):
+    """What rows allow, as numbers of which every one may only fall when something is told."""
+    grids, caps = found.grids, found.caps
+    numbers = []
+    for line_of in ("_ma", "_sum_ma"):
+        soft, charging = grids[f"soft{line_of}"], grids[f"charging{line_of}"]
+        shape = (-1, 1) if soft.ndim == 2 else (-1,)
+        strict_soft = np.where(grids["soft_keeps_minimum"].reshape(shape), UNLIMITED_MA, soft)
+        strict_charging = np.where(grids["charging_keeps_minimum"].reshape(shape), UNLIMITED_MA, charging)
+        hard = grids[f"hard{line_of}"]
+        numbers += [np.minimum(hard, strict_soft), np.minimum(hard, soft), strict_charging, charging]
+        numbers.append(grids[f"export{line_of}"])
+    numbers += [caps["wish_ma"], -caps["stop"], -grids["stop"]]
+    return np.concatenate([part.ravel() for part in numbers])
+
+
+def no_wider(one, other):
+    return bool((one <= other).all())
+
+
+AMPS = st.integers(0, 120)
+GRIDS, OUTLETS = (
+    st.sampled_from([MAIN, LEVEL]),
+    st.sampled_from([BAY, DOUBLE, Place("connector", "double/2")]),
+)
+
+
+@st.composite
+def limits(draw):
+    place = draw(st.one_of(GRIDS, OUTLETS))
+    keys = {
+        "limit_a": draw(st.one_of(AMPS, st.tuples(AMPS, AMPS, AMPS).map(list))),
+        "source": draw(st.sampled_from(["api", "modbus", "digital_input", "grid_operator"])),
+    }
+    if draw(st.booleans()):
+        keys["limit_kw"] = draw(st.integers(0, 80))
+    if draw(st.booleans()):
+        keys["fallback_a"] = draw(AMPS)
+    kinds = [{}, {"soft_limit": True}, {"keep_6a": True}, {"regulated_only": True}]
+    kinds.append({"regulated_only": True, "keep_6a": True})
+    if place.kind == "grid":
+        kinds.append({"export_limit": True})
+    keys |= draw(st.sampled_from(kinds))
+    until_ms = draw(st.sampled_from([NEVER, 900, 1001, 5_000, 100_000, 2 * HOUR_MS]))
+    return api(place, until_ms, draw(st.booleans()), **keys)
+
+
+@st.composite
+def profiles(draw):
+    place = draw(st.one_of(GRIDS, OUTLETS))
+    times = draw(st.lists(st.integers(1, 86_399), max_size=3, unique=True).map(sorted))
+    periods = [(start, draw(AMPS)) for start in [0, *times]]
+    document = absolute(periods, startSchedule=f"2026-06-0{draw(st.integers(2, 4))}T05:00:00")
+    if draw(st.booleans()):
+        document |= {
+            "chargingProfileKind": "Recurring",
+            "recurrencyKind": draw(st.sampled_from(["Daily", "Weekly"])),
+        }
+    terms = draw(st.sampled_from([{}, {"soft_limit": True}, {"keep_6a": True}, {"regulated_only": True}]))
+    return profile(document, place, **terms)
+
+
+STOPS = st.builds(
+    Instruction,
+    st.one_of(GRIDS, OUTLETS),
+    st.builds(Stop, reason=st.sampled_from(["maintenance", "emergency_stop"])),
+)
+INSTRUCTIONS = st.one_of(limits(), profiles(), STOPS)
+TOU_SITE = garage(
+    main=[{"segment": [{"begin": "17:00", "end": "21:00", "limit_a": 40}], "days": ["mon", "wed", "sun"]}],
+    level=[{"segment": [{"begin": "22:00", "end": "07:00", "limit_a": 8}], "keep_6a": True}],
+)
+AROUND = st.one_of(
+    st.just(WEDNESDAY),
+    *(
+        st.integers(0, 48).map(lambda halves, day=day: day + halves * 1_800_000)
+        for day in (
+            milliseconds(datetime(2026, 3, 28, 23, tzinfo=UTC)),
+            milliseconds(datetime(2026, 10, 24, 22, tzinfo=UTC)),
+        )
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(INSTRUCTIONS, max_size=5), INSTRUCTIONS, st.booleans(), AROUND)
+def test_one_instruction_more_never_widens_anything(told, more, trusted, utc_ms):
+    before = rows(told, TOU_SITE, utc_ms=utc_ms, trusted=trusted)
+    after = rows([*told, more], TOU_SITE, utc_ms=utc_ms, trusted=trusted)
+    assert no_wider(allowed(after), allowed(before))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(INSTRUCTIONS, max_size=6), st.booleans(), AROUND)
+def test_nothing_is_ever_above_the_fuse_or_the_outlet(told, trusted, utc_ms):
+    found, topology = rows(told, TOU_SITE, utc_ms=utc_ms, trusted=trusted), compiled(TOU_SITE)
+    for kind in ("hard", "soft", "charging", "export"):
+        phases, fuses = found.grids[f"{kind}_ma"], topology.grids["limit_ma"]
+        assert ((phases < fuses) | (phases == UNLIMITED_MA)).all()
+        totals = found.grids[f"{kind}_sum_ma"]
+        assert ((totals < fuses.sum(axis=1)) | (totals == UNLIMITED_MA)).all()
+    assert (found.caps["wish_ma"] <= topology.connectors["max_ma"]).all()
+    assert (found.caps["wish_ma"] >= 0).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(INSTRUCTIONS, max_size=5),
+    st.booleans(),
+    AROUND,
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+def test_until_the_next_change_every_instant_gives_the_same_rows(told, trusted, utc_ms, shares):
+    found = rows(told, TOU_SITE, utc_ms=utc_ms, trusted=trusted)
+    assert found.next_ms > 1000
+    ahead_ms = min(found.next_ms, 1000 + 3 * 86_400_000) - 1000
+    for later_ms in [int(share * (ahead_ms - 1)) for share in shares] + [ahead_ms - 1]:
+        then = rows(told, TOU_SITE, now_ms=1000 + later_ms, utc_ms=utc_ms + later_ms, trusted=trusted)
+        assert then.grids.tobytes() == found.grids.tobytes()
+        assert then.caps.tobytes() == found.caps.tobytes()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(limits(), max_size=5))
+def test_a_limit_that_expires_leaves_its_fallback_or_nothing_and_no_trace_of_itself(told):
+    """Told long ago or never: with the fallbacks alone in force it is the same."""
+    late = rows(told, now_ms=3 * HOUR_MS)
+    for instruction in told:
+        lives = instruction.until_ms == NEVER
+        assert lives or instruction.until_ms < 3 * HOUR_MS
+    fallbacks = [Instruction(one.place, one.what, NEVER) for one in told if one.until_ms == NEVER]
+    assert no_wider(allowed(late), allowed(rows(fallbacks, now_ms=3 * HOUR_MS)))
+
+
+# -- the standing instructions of a world ---------------------------------------------------------------
+
+
+def test_what_stands_is_worked_out_anew_when_it_changes_and_only_then():
+    standing = Standing(TOU_SITE, compile_site(TOU_SITE))
+    first = standing.at(1000, WEDNESDAY, utc_trusted=True)
+    assert standing.at(2000, WEDNESDAY + 1000, utc_trusted=True) is first
+    standing.tell("a", api(limit_a=10, until_ms=60_000))
+    second = standing.at(3000, WEDNESDAY + 2000, utc_trusted=True)
+    assert line(second.grids[0])["hard"][0] == flat(10)
+    assert standing.at(59_999, WEDNESDAY + 58_999, utc_trusted=True) is second
+    assert line(standing.at(60_000, WEDNESDAY + 59_000, utc_trusted=True).grids[0]) == {}
+    standing.withdraw("a")
+    assert not standing.told
+
+
+def test_what_stands_is_looked_up_anew_when_the_calendar_is_set():
+    standing = Standing(TOU_SITE, compile_site(TOU_SITE))
+    evening = WEDNESDAY + 6 * HOUR_MS
+    assert line(standing.at(1000, WEDNESDAY, utc_trusted=True).grids[0]) == {}
+    assert line(standing.at(2000, evening, utc_trusted=True).grids[0])["soft"][0] == flat(40)
+    assert line(standing.at(3000, evening + 1000, utc_trusted=False).grids[1])["soft"][0] == flat(8)
