@@ -81,7 +81,7 @@ FULL_MA: Final = 500  # a car that takes less at its minimum seems full
 PV_CREDIT_PER_MILLE: Final = 300  # of a fuse, that feed-in may lend to cars                 [C 8]
 FULL_PROBE_EVERY_MS: Final = 3_600_000
 
-# -- limits from outside ----------------------------------------------------------------------- [C 8]
+# -- limits from outside ------------------------------------------------------ docs/instructions.md
 LOOK_AHEAD_MS: Final = 86_400_000  # schedules are unrolled that far and looked at again then
 CLOCK_STEP_MS: Final = 1_000  # a calendar that moved more than this is looked up anew
 DIMMED_DEVICE_W: Final = 4_200  # P_min of one device           [S: section 14a EnWG, BK6-22-300]

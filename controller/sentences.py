@@ -43,14 +43,14 @@ def sentence(source: str, fault: Any, model: type[BaseModel], under: tuple[str, 
     `model` is what was validated, `under` the names of the tables above it.
     """
     where = [*under, *_names(fault)]
-    key = where[-1] if where else "the file"
+    key = where[-1] if where else ""
     table = ".".join(where[:-1])
-    place = f"{source}: [{table}] {key}" if table else f"{source}: {key}"
+    place = f"{source}: [{table}] {key}" if table else f"{source}: {key}" if where else source
     if fault["type"] == "extra_forbidden":
         close = _nearest_key(fault, model)
         hint = f'did you mean "{close}"?' if close else "remove it or check its spelling."
         return f"{place}: there is no such key; {hint}"
-    if isinstance(fault["loc"][-1], int) and fault["type"] == "missing":
+    if fault["type"] == "missing" and isinstance(fault["loc"][-1], int):
         return f"{place}: give one number for all phases or three, for L1, L2 and L3."
     if fault["type"] == "missing":
         return f"{place}: is missing; add it."
@@ -61,7 +61,7 @@ def sentence(source: str, fault: Any, model: type[BaseModel], under: tuple[str, 
         message = "give one number for all phases or three, for L1, L2 and L3"
     message = message.replace("a valid tuple", "a list in square brackets")
     message = message.partition(" or instance of ")[0].replace("a valid dictionary", "a table")
-    if fault["loc"][-1] == "literal['panic']":
+    if fault["loc"][-1:] == ("literal['panic']",):
         message = 'should be "panic" or like { safe_current_a = 16 }'
     if _is_table(fault["input"]):  # the message says it, and a whole table would drown it
         return f"{place}: {message[0].lower()}{message[1:]}."

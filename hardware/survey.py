@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from controller.defaults import UNKNOWN
 from controller.electrical import PHASES
+from controller.faults import remarks
 from controller.outage import fallback_faults
 from controller.site import Chargepoint, Connector, Meter, Site
 from hardware.links import CannotStart, Links, Listen, ModbusTcp, listening
@@ -36,6 +37,7 @@ async def survey(drawn: Drawn, links: Links) -> Survey:
         "",
         *_verdict(site),
         "",
+        *_remarks(site),
     ]
     tries = [_try_port("box.ocpp", links.box.ocpp), _try_port("box.api", links.box.api)]
     tries += await asyncio.gather(*(_try_meter(name, link) for name, link in links.meters.items()))
@@ -104,6 +106,12 @@ def _verdict(site: Site) -> Iterator[str]:
     yield "If the controller dies now: not every fuse holds."
     yield from (f"  {fault.split(': lower fallback_a')[0]}." for fault in faults)
     yield f"  Accepted: {site.accept_unsafe_fallback}"
+
+
+def _remarks(site: Site) -> Iterator[str]:
+    found = list(remarks(site))
+    if found:
+        yield from ("Remarks", *(f"  {remark}" for remark in found), "")
 
 
 def _try_port(table: str, listen: Listen) -> tuple[bool, str]:

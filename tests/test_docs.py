@@ -10,6 +10,9 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from controller import defaults
+from controller.calendar import DayAhead, Segment, TimeOfUse
+from controller.charging_profile import ChargingProfile, ChargingSchedule, SchedulePeriod
+from controller.external import ExternalLimit, ProfileSet, Stop
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
 from hardware.links import BoxTable, Listen, ModbusTcp
 from hardware.registers import Quantity, RegisterMap
@@ -118,6 +121,15 @@ def test_every_section_that_the_code_cites_exists():
         ("site-file.md", "`ocpp` and `api`", Listen),
         ("architecture.md", "Keys of a register map", RegisterMap),
         ("architecture.md", "Quantities of a register map", Quantity),
+        ("instructions.md", "`[[grid.NAME.time_of_use]]`", TimeOfUse),
+        ("instructions.md", "`segment`", Segment),
+        ("instructions.md", "`[[grid.NAME.profile]]`", ProfileSet),
+        ("instructions.md", "`profile`", ChargingProfile),
+        ("instructions.md", "`chargingSchedule`", ChargingSchedule),
+        ("instructions.md", "`chargingSchedulePeriod`", SchedulePeriod),
+        ("instructions.md", "An external limit", ExternalLimit),
+        ("instructions.md", "A day-ahead series", DayAhead),
+        ("instructions.md", "A stop", Stop),
         ("scenarios.md", "The scenario", Scenario),
         ("scenarios.md", "Sessions from a file", FromFile),
         ("scenarios.md", "Generated drivers", Generated),

@@ -1,99 +1,28 @@
-"""Limits from outside: which of them are in force, by whose word, and when that changes."""
+"""Limits from outside: which of them are in force, and by whose word."""
 
-from datetime import UTC, datetime
-
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from controller.calendar import DayAhead, milliseconds
-from controller.defaults import NEVER, UNLIMITED_MA
-from controller.external import ExternalLimit, Instruction, Place, ProfileSet, Stop, least_dimmed_ma
+from controller.external import Instruction, Place, Stop, least_dimmed_ma
 from controller.image import Source
-from controller.instructions import Standing, in_force
-from controller.site import build
+from controller.instructions import Standing
 from controller.topology import compile_site
 from tests.controller.test_calendar import GUEST_BAYS, WEEKENDS_OFF, absolute
-
-WEDNESDAY = milliseconds(datetime(2026, 6, 3, 10, 0, tzinfo=UTC))  # noon in Amsterdam
-HOUR_MS = 3_600_000
-MAIN, LEVEL, BAY, DOUBLE = (
-    Place("grid", "main"),
-    Place("grid", "level"),
-    Place("chargepoint", "bay"),
-    Place("chargepoint", "double"),
+from tests.controller.told import (
+    BAY,
+    DOUBLE,
+    EVENINGS,
+    HOUR_MS,
+    LEVEL,
+    MAIN,
+    WEDNESDAY,
+    api,
+    flat,
+    garage,
+    line,
+    non_firm,
+    profile,
+    rows,
 )
-
-
-def garage(main=(), level=(), profiles=(), bay=()):
-    """A connection of 100 A with a board of 50 A that hangs on it as L2 L3 L1."""
-    outlet = {"number": 1, "max_current_a": 32}
-    return build(
-        {
-            "name": "Garage",
-            "timezone": "Europe/Amsterdam",
-            "holidays": ["2026-12-25"],
-            "accept_unsafe_fallback": "test, tester",
-            "grid": {
-                "main": {"id": 0, "max_current_a": 100, "chargepoints_only": True, "time_of_use": main}
-                | {"profile": profiles},
-                "level": {"id": 1, "max_current_a": 50, "chargepoints_only": True, "time_of_use": level}
-                | {"fed_by": "main", "rotation": "L2 L3 L1"},
-            },
-            "chargepoint": {
-                "bay": {"identity": "A", "fed_by": "level", "connector": [outlet], "profile": bay},
-                "double": {"identity": "B", "fed_by": "main"}
-                | {"connector": [outlet | {"phases": 1}, outlet | {"number": 2, "max_current_a": 16}]},
-            },
-        },
-        "garage",
-    )
-
-
-SITE = garage()
-
-
-def rows(told=(), site=SITE, now_ms=1000, utc_ms=WEDNESDAY, trusted=True):
-    """What is in force of instructions that are told in this order."""
-    book = {f"{n}": one for n, one in enumerate(told)}
-    return in_force(site, compiled(site), book, now_ms, utc_ms, utc_trusted=trusted)
-
-
-TOPOLOGIES = {}
-
-
-def compiled(site):
-    """Compiled once: properties ask many times."""
-    if id(site) not in TOPOLOGIES:
-        TOPOLOGIES[id(site)] = site, compile_site(site)
-    return TOPOLOGIES[id(site)][1]
-
-
-def api(place=MAIN, until_ms=NEVER, doubtful=False, **keys):
-    return Instruction(place, ExternalLimit.model_validate({"ttl_s": 60} | keys), until_ms, doubtful)
-
-
-def profile(document, place=MAIN, **terms):
-    return Instruction(place, ProfileSet.model_validate({"profile": document} | terms))
-
-
-def line(row):
-    """A row of the grids in few words: kind, amperes of the phases, kW at 230 V, source, keeps."""
-    found = {}
-    for kind in ("hard", "soft", "charging", "export"):
-        phases = tuple(ma / 1000 if ma != UNLIMITED_MA else None for ma in row[f"{kind}_ma"].tolist())
-        total = int(row[f"{kind}_sum_ma"])
-        if any(amps is not None for amps in phases) or total != UNLIMITED_MA:
-            kw = round(total * 230 / 1e6, 2) if total != UNLIMITED_MA else None
-            keeps = kind in ("soft", "charging") and bool(row[f"{kind}_keeps_minimum"])
-            found[kind] = (phases, kw, Source(int(row[f"{kind}_source"])).name, keeps)
-    return found
-
-
-def flat(amps):
-    return (amps,) * 3
-
 
 ALL_DAY = {"begin": "00:00", "end": "24:00"}
 FREE = (None, None, None)
@@ -232,11 +161,6 @@ def test_a_dimmed_grid_keeps_the_least_of_section_14a_for_what_it_controls(why, 
     assert line(rows(told).grids[0]) == {"charging": (FREE, kw, source, False)}, why
 
 
-def non_firm(start, values, **keys):
-    series = {"start": start, "step_s": 3600, "values_kw": values} | keys
-    return Instruction(MAIN, DayAhead.model_validate(series))
-
-
 @pytest.mark.parametrize(
     ("why", "told", "trusted", "kw", "source"),
     [
@@ -328,164 +252,11 @@ def test_without_a_trusted_calendar_a_schedule_holds_at_its_tightest_and_time_to
     assert line(rows(told, site, now_ms=5_000, trusted=False).grids[1]) == {}
 
 
-@pytest.mark.parametrize(
-    "clock", ["2026-06-03T10:00", "2026-06-06T10:00", "2026-03-29T00:59", "2031-01-01T00:00"]
-)
-def test_no_trusted_clock_is_narrower_than_none(clock):
-    """Whatever a clock may say: what holds without any is at least as tight."""
-    site = garage(
-        main=[{"segment": [{"begin": "07:00", "end": "19:00", "limit_a": 20}], "days": ["sat"]}],
-        profiles=[{"profile": WEEKENDS_OFF}],
-    )
-    told = [non_firm("2026-06-03T09:00Z", [50.0, 23.0])]
-    utc_ms = milliseconds(datetime.fromisoformat(clock).replace(tzinfo=UTC))
-    trusted = rows(told, site, utc_ms=utc_ms)
-    blind = rows(told, site, utc_ms=utc_ms, trusted=False)
-    assert no_wider(allowed(blind), allowed(trusted))
-
-
-# -- properties -----------------------------------------------------------------------------------------
-
-
-def allowed(found):
-    """What rows allow, as numbers of which every one may only fall when something is told."""
-    grids, caps = found.grids, found.caps
-    numbers = []
-    for line_of in ("_ma", "_sum_ma"):
-        soft, charging = grids[f"soft{line_of}"], grids[f"charging{line_of}"]
-        shape = (-1, 1) if soft.ndim == 2 else (-1,)
-        strict_soft = np.where(grids["soft_keeps_minimum"].reshape(shape), UNLIMITED_MA, soft)
-        strict_charging = np.where(grids["charging_keeps_minimum"].reshape(shape), UNLIMITED_MA, charging)
-        hard = grids[f"hard{line_of}"]
-        numbers += [np.minimum(hard, strict_soft), np.minimum(hard, soft), strict_charging, charging]
-        numbers.append(grids[f"export{line_of}"])
-    numbers += [caps["wish_ma"], -caps["stop"], -grids["stop"]]
-    return np.concatenate([part.ravel() for part in numbers])
-
-
-def no_wider(one, other):
-    return bool((one <= other).all())
-
-
-AMPS = st.integers(0, 120)
-GRIDS, OUTLETS = (
-    st.sampled_from([MAIN, LEVEL]),
-    st.sampled_from([BAY, DOUBLE, Place("connector", "double/2")]),
-)
-
-
-@st.composite
-def limits(draw):
-    place = draw(st.one_of(GRIDS, OUTLETS))
-    keys = {
-        "limit_a": draw(st.one_of(AMPS, st.tuples(AMPS, AMPS, AMPS).map(list))),
-        "source": draw(st.sampled_from(["api", "modbus", "digital_input", "grid_operator"])),
-    }
-    if draw(st.booleans()):
-        keys["limit_kw"] = draw(st.integers(0, 80))
-    if draw(st.booleans()):
-        keys["fallback_a"] = draw(AMPS)
-    kinds = [{}, {"soft_limit": True}, {"keep_6a": True}, {"regulated_only": True}]
-    kinds.append({"regulated_only": True, "keep_6a": True})
-    if place.kind == "grid":
-        kinds.append({"export_limit": True})
-    keys |= draw(st.sampled_from(kinds))
-    until_ms = draw(st.sampled_from([NEVER, 900, 1001, 5_000, 100_000, 2 * HOUR_MS]))
-    return api(place, until_ms, draw(st.booleans()), **keys)
-
-
-@st.composite
-def profiles(draw):
-    place = draw(st.one_of(GRIDS, OUTLETS))
-    times = draw(st.lists(st.integers(1, 86_399), max_size=3, unique=True).map(sorted))
-    periods = [(start, draw(AMPS)) for start in [0, *times]]
-    document = absolute(periods, startSchedule=f"2026-06-0{draw(st.integers(2, 4))}T05:00:00")
-    if draw(st.booleans()):
-        document |= {
-            "chargingProfileKind": "Recurring",
-            "recurrencyKind": draw(st.sampled_from(["Daily", "Weekly"])),
-        }
-    terms = draw(st.sampled_from([{}, {"soft_limit": True}, {"keep_6a": True}, {"regulated_only": True}]))
-    return profile(document, place, **terms)
-
-
-STOPS = st.builds(
-    Instruction,
-    st.one_of(GRIDS, OUTLETS),
-    st.builds(Stop, reason=st.sampled_from(["maintenance", "emergency_stop"])),
-)
-INSTRUCTIONS = st.one_of(limits(), profiles(), STOPS)
-TOU_SITE = garage(
-    main=[{"segment": [{"begin": "17:00", "end": "21:00", "limit_a": 40}], "days": ["mon", "wed", "sun"]}],
-    level=[{"segment": [{"begin": "22:00", "end": "07:00", "limit_a": 8}], "keep_6a": True}],
-)
-AROUND = st.one_of(
-    st.just(WEDNESDAY),
-    *(
-        st.integers(0, 48).map(lambda halves, day=day: day + halves * 1_800_000)
-        for day in (
-            milliseconds(datetime(2026, 3, 28, 23, tzinfo=UTC)),
-            milliseconds(datetime(2026, 10, 24, 22, tzinfo=UTC)),
-        )
-    ),
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(INSTRUCTIONS, max_size=5), INSTRUCTIONS, st.booleans(), AROUND)
-def test_one_instruction_more_never_widens_anything(told, more, trusted, utc_ms):
-    before = rows(told, TOU_SITE, utc_ms=utc_ms, trusted=trusted)
-    after = rows([*told, more], TOU_SITE, utc_ms=utc_ms, trusted=trusted)
-    assert no_wider(allowed(after), allowed(before))
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(INSTRUCTIONS, max_size=6), st.booleans(), AROUND)
-def test_nothing_is_ever_above_the_fuse_or_the_outlet(told, trusted, utc_ms):
-    found, topology = rows(told, TOU_SITE, utc_ms=utc_ms, trusted=trusted), compiled(TOU_SITE)
-    for kind in ("hard", "soft", "charging", "export"):
-        phases, fuses = found.grids[f"{kind}_ma"], topology.grids["limit_ma"]
-        assert ((phases < fuses) | (phases == UNLIMITED_MA)).all()
-        totals = found.grids[f"{kind}_sum_ma"]
-        assert ((totals < fuses.sum(axis=1)) | (totals == UNLIMITED_MA)).all()
-    assert (found.caps["wish_ma"] <= topology.connectors["max_ma"]).all()
-    assert (found.caps["wish_ma"] >= 0).all()
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(INSTRUCTIONS, max_size=5),
-    st.booleans(),
-    AROUND,
-    st.lists(st.floats(0, 1), min_size=4, max_size=4),
-)
-def test_until_the_next_change_every_instant_gives_the_same_rows(told, trusted, utc_ms, shares):
-    found = rows(told, TOU_SITE, utc_ms=utc_ms, trusted=trusted)
-    assert found.next_ms > 1000
-    ahead_ms = min(found.next_ms, 1000 + 3 * 86_400_000) - 1000
-    for later_ms in [int(share * (ahead_ms - 1)) for share in shares] + [ahead_ms - 1]:
-        then = rows(told, TOU_SITE, now_ms=1000 + later_ms, utc_ms=utc_ms + later_ms, trusted=trusted)
-        assert then.grids.tobytes() == found.grids.tobytes()
-        assert then.caps.tobytes() == found.caps.tobytes()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(limits(), max_size=5))
-def test_a_limit_that_expires_leaves_its_fallback_or_nothing_and_no_trace_of_itself(told):
-    """Told long ago or never: with the fallbacks alone in force it is the same."""
-    late = rows(told, now_ms=3 * HOUR_MS)
-    for instruction in told:
-        lives = instruction.until_ms == NEVER
-        assert lives or instruction.until_ms < 3 * HOUR_MS
-    fallbacks = [Instruction(one.place, one.what, NEVER) for one in told if one.until_ms == NEVER]
-    assert no_wider(allowed(late), allowed(rows(fallbacks, now_ms=3 * HOUR_MS)))
-
-
 # -- the standing instructions of a world ---------------------------------------------------------------
 
 
 def test_what_stands_is_worked_out_anew_when_it_changes_and_only_then():
-    standing = Standing(TOU_SITE, compile_site(TOU_SITE))
+    standing = Standing(EVENINGS, compile_site(EVENINGS))
     first = standing.at(1000, WEDNESDAY, utc_trusted=True)
     assert standing.at(2000, WEDNESDAY + 1000, utc_trusted=True) is first
     standing.tell("a", api(limit_a=10, until_ms=60_000))
@@ -498,7 +269,7 @@ def test_what_stands_is_worked_out_anew_when_it_changes_and_only_then():
 
 
 def test_what_stands_is_looked_up_anew_when_the_calendar_is_set():
-    standing = Standing(TOU_SITE, compile_site(TOU_SITE))
+    standing = Standing(EVENINGS, compile_site(EVENINGS))
     evening = WEDNESDAY + 6 * HOUR_MS
     assert line(standing.at(1000, WEDNESDAY, utc_trusted=True).grids[0]) == {}
     assert line(standing.at(2000, evening, utc_trusted=True).grids[0])["soft"][0] == flat(40)
