@@ -59,6 +59,28 @@ GROUPS: dict[str, tuple[str, ...]] = {
             "writes_per_connector_day",
         )
     ),
+    "trees": tuple(
+        f"{place}_{what}"
+        for place, whats in {
+            "trees": (
+                *("own_as", "short_as", "fuse_trips", "longest_over_s"),
+                *(f"use_{of}_percent" for of in ("mean", "median", "p10", "lowest")),
+                *(f"use_confirmed_{which}_percent" for which in ("none", "some", "all")),
+                *(f"use_{sample_s}_s_percent" for sample_s in (10, 30, 60)),
+                *("reversals_mean", "reversals_highest", "churn", "writes_per_connector_day"),
+            ),
+            "quiet_trees": (
+                *("own_as", "use_mean_percent", "use_confirmed_all_percent"),
+                *("reversals_mean", "reversals_highest", "gap_steps", "writes_per_connector_day"),
+            ),
+            "garages": (
+                *("own_as", "steady_use_percent", "steady_reversals", "steady_gap_steps"),
+                *("reversals_mean", "churn"),
+                *(f"use_{sample_s}_s_percent" for sample_s in (10, 30, 60)),
+            ),
+        }.items()
+        for what in whats
+    ),
     "live_200": (
         "live_200_ready_s",
         "live_200_reading_to_wire_p99_s",
@@ -85,6 +107,11 @@ AT_MOST: dict[str, float] = {
     "live_200_rss_mb": 350,
     "journal_mb_per_day": 100,
     "small_const_reversals_per_hour": 0,
+    **{f"trees_{what}": 0 for what in ("own_as", "short_as", "fuse_trips")},
+    **{f"quiet_trees_{what}": 0 for what in ("own_as", "reversals_highest")},
+    **{f"garages_{what}": 0 for what in ("own_as", "steady_reversals")},
+    "garages_steady_gap_steps": 1,
+    "garages_churn": 1.5,
     **{f"small_{case}_own_as": 0 for case in SMALL},
     **{f"week_{amps}_{what}": 0 for amps in WEEKS for what in ("own_as", "fuse_trips")},
 }
@@ -98,6 +125,12 @@ AT_LEAST: dict[str, float] = {
     "small_turns_utilisation_percent": 86.0,
     "small_40_on_340_utilisation_percent": 96.7,
     "small_200_on_1600_utilisation_percent": 97.9,
+    "trees_use_mean_percent": 90,
+    "quiet_trees_use_mean_percent": 95,
+    "garages_steady_use_percent": 95,
+    "garages_use_10_s_percent": 93,
+    "garages_use_30_s_percent": 90,
+    "garages_use_60_s_percent": 90,
 }
 
 
