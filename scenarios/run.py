@@ -106,7 +106,7 @@ def play(
         story.loads,
         story.length_ms,
     )
-    plant = SimulatedPlant(world, instant=story.mode == "minute")
+    plant = SimulatedPlant(world, instant=story.mode == "minute", told=story.told)
     tally = Tally(story, world, plant.seen.connectors)
     if onlooker:
         onlooker.begin(world)

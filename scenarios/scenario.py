@@ -21,6 +21,7 @@ from controller.sentences import sentence
 from controller.site import Site, SiteError, build
 from controller.topology import Topology, compile_site
 from twin.conditions import Conditions, Seconds
+from twin.outside import Told
 from twin.sessions import Session, read_sessions
 from twin.sources import Load, read_profile
 
@@ -123,6 +124,8 @@ class Scenario(_Table):
     sessions: FromFile | Generated = Field(discriminator="kind")
     loads: tuple[LoadProfile, ...] = Field(default=(), alias="load")
     productions: tuple[Production, ...] = Field(default=(), alias="production")
+    told: tuple[Told, ...] = Field(default=(), alias="instruction")
+    """What comes from outside: limits, profiles, series, stops."""
     conditions: Conditions = Conditions()
     expect: dict[str, Bound] = Field(default_factory=dict)
     """Bounds on the figures of merit, by their names."""
@@ -157,6 +160,7 @@ class Story:
     cycle_ms: int = 1_000
     expect: dict[str, Bound] = field(default_factory=dict)
     during: tuple[During, ...] = ()
+    told: tuple[Told, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -265,6 +269,7 @@ def prepare(scenario: Scenario) -> Story:
         cycle_ms=round(scenario.cycle_s * 1000),
         expect=scenario.expect,
         during=scenario.during,
+        told=scenario.told,
         remarks=remarks,
     )
 
@@ -302,6 +307,8 @@ def _reference_faults(scenario: Scenario, site: Site) -> Iterator[str]:
     for number, sun in enumerate(scenario.productions, start=1):
         if sun.inverter not in site.inverter:
             yield f'[production] number {number} inverter: the site has no inverter "{sun.inverter}".'
+    for number, told in enumerate(scenario.told, start=1):
+        yield from (f"[instruction] number {number} {fault}" for fault in told.complaints(site))
     for number, during in enumerate(scenario.during, start=1):
         if during.grid is not None and during.grid not in site.grid:
             yield f'[during] number {number} grid: the site has no grid "{during.grid}".'

@@ -106,7 +106,7 @@ class Stage:
             story.length_ms,
         )
         self._world = world
-        plant = SimulatedPlant(world, instant=story.mode == "minute")
+        plant = SimulatedPlant(world, instant=story.mode == "minute", told=story.told)
         pace = Pace(plant, story.cycle_ms, story.length_ms)
         memory = first_memory(story.topology, proven=story.conditions.proven)
         began_s = time.monotonic()

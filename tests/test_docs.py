@@ -20,6 +20,7 @@ from scenarios.figures import Figures
 from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario
 from scenarios.size import Building, Study, StudyChargepoint
 from twin import conditions
+from twin.outside import Told
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -137,6 +138,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "`[[production]]`", Production),
         ("scenarios.md", "`[expect]`", Bound),
         ("scenarios.md", "`[[during]]`", During),
+        ("scenarios.md", "`[[instruction]]`", Told),
         ("scenarios.md", "`[conditions]`", conditions.Conditions),
         ("scenarios.md", "`[conditions.meters]`", conditions.MeterLink),
         ("scenarios.md", "`[conditions.links]`", conditions.ChargepointLink),

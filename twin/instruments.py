@@ -7,7 +7,7 @@ flight; meter values are taken and delivered by one kernel over all connectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from controller.table import Table
 from controller.topology import CONSUMER
 from twin.boxes import BOX_STEP_MA, obey_at_once
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
+from twin.outside import Outside, Told
 from twin.storage_links import StorageLinks
 from twin.streams import number, stream
 from twin.vehicles import FAR_MS
@@ -216,7 +217,12 @@ class SimulatedPlant:
     """
 
     def __init__(
-        self, world: World, *, instant: bool = False, accepts: Callable[[str], bool] = _everybody
+        self,
+        world: World,
+        *,
+        instant: bool = False,
+        accepts: Callable[[str], bool] = _everybody,
+        told: Sequence[Told] = (),
     ) -> None:
         self.world = world
         self.instant = instant
@@ -238,6 +244,7 @@ class SimulatedPlant:
         self._chargepoints = list(world.site.chargepoint)
         self._start_utc_ms = round(world.start_utc.timestamp() * 1000)
         self.storage = StorageLinks(world, self._image, self.latency_ms, self._after, instant=instant)
+        self._outside = Outside(world, self._image, told)
         self._boot()
         world.listen(self._hear)
         self.advance(world.now_ms)
