@@ -43,15 +43,6 @@ METER_ROUND_MS: Final = 65_000  # T_M, longest gap between two readings of a con
 METER_PEAK_MS: Final = 900_000  # an ageing meter is taken at its highest estimate of 15 min
 METER_ABSURD_FACTOR: Final = 10  # a reading above this many times the fuse is no reading
 CONSUMER_FALL_MS: Final = 5_000  # falls of a consumer meter are held this long
-METER_FROZEN_MS: Final = 60_000  # the same reading for so long, while cars under it change: frozen
-METER_FROZEN_MOVE_MA: Final = 3_000
-METER_APART_MS: Final = 10_000  # boards measure more than their feeder: both take the larger load
-METERS_DISAGREE_MS: Final = 60_000  # guard and consumer meters do not fit together for so long
-TOTAL_POWER_PER_MILLE: Final = 1_100  # current of a meter that knows only power: power factor 0.91
-RESPONSE_MIN_MA: Final = 5_000  # a step of our own that shows how a meter is wired
-RESPONSE_WITHIN_MS: Final = 300_000  # an answer after longer than this is the building's
-RESPONSE_SURE: Final = 2  # answers in a row that must agree on what is wrong
-RESPONSE_CLEARS: Final = 3  # right answers in a row that end the doubt
 
 # -- panic ------------------------------------------------------------------------------------- [C 8]
 PANIC_PER_MILLE: Final = 1_100
@@ -80,12 +71,6 @@ PHASE_IN_USE_MA: Final = 4_000
 PHASE_IDLE_MA: Final = 500
 PHASE_READINGS: Final = 2
 
-# -- notes and the last resort ----------------------------------------------------------------- [C 5]
-STUBBORN_MA: Final = 2_000  # above its limit
-STUBBORN_AFTER_MS: Final = 30_000
-SLEEP_AFTER_MS: Final = 120_000  # offered current again for so long, and nothing drawn
-LAST_RESORT_MS: Final = 60_000  # a hard limit breached, with a connector that follows no order
-
 # -- reclaim and turns ------------------------------------------------------------------------- [C 6]
 RECLAIM_AFTER_MS: Final = 60_000
 LIFT_WAIT_MS: Final = 300_000
@@ -103,3 +88,22 @@ DIMMED_DEVICE_W: Final = 4_200  # P_min of one device           [S: section 14a 
 DIMMED_FIRST_PER_MILLE: Final = 800  # simultaneity of two devices, unverified
 DIMMED_STEP_PER_MILLE: Final = 50  # less for each more
 DIMMED_LEAST_PER_MILLE: Final = 450  # of nine and more
+
+# -- planning by departures ---------------------------------------------------- docs/departures.md
+PLAN_EVERY_MS: Final = 300_000
+PLAN_VALID_MS: Final = 900_000  # a plan that is not renewed stops to count
+PLAN_WEIGHT_MIN: Final = 10  # percent: least and most that a plan multiplies a weight by
+PLAN_WEIGHT_MAX: Final = 1_000
+PLAN_HEAD_S: Final = 3_600  # the horizon's weights are its mean currents over the first hour
+PLAN_PAUSE_PER_MILLE: Final = 100  # of its minimum: who is planned less waits without current
+PLAN_TAPER_WH: Final = 8_000  # the draw falls over the last of a battery; cars of the twin: 3 to 20 kWh
+TYPICAL_STAY_S: Final = 16_200  # ElaadNL 2019-2020: median at work 4.9 h, in public 4.4 h
+TYPICAL_NEED_WH: Final = 15_000  # ElaadNL 2019-2020: mean at work 14.3 kWh, in public 15.7 kWh
+HISTORY_SESSIONS: Final = 20  # newest sessions of a card that count
+HISTORY_MIN: Final = 3  # with fewer nothing is expected of it
+HISTORY_SPREAD_MS: Final = 7_200_000  # between the quarters of its stays; of less habit nothing is expected
+HISTORY_STAY_PERCENT: Final = 25  # quantile of its stays: it may leave early
+HISTORY_ENERGY_PERCENT: Final = 75  # quantile of its energies
+WISH_MAX_WH: Final = 250_000  # above any battery of a car
+WISH_MAX_MS: Final = 2_592_000_000  # 30 days
+PLAN_LIMIT_MS: Final = 20_000  # a plan that takes longer is not waited for

@@ -13,11 +13,19 @@ from typing import Final, Literal, NamedTuple
 from controller.decision import Alarm, Because, Decision, Memory
 from controller.defaults import NEVER, PHASE_COUNT, UNKNOWN
 from controller.electrical import PHASES
-from controller.image import Image, Status
-from controller.remarks import NOTES, Remark
+from controller.image import Image, Source, Status
 from controller.site import SafeCurrent, Site
 from controller.topology import Topology
-from controller.words import CONNECTOR_ALARMS, GRID_ALARMS, IDLE_BY_STATUS, OTHER_ALARM, REASONS, Advice
+from controller.words import (
+    CONNECTOR_ALARMS,
+    GRID_ALARMS,
+    IDLE_BY_STATUS,
+    OTHER_ALARM,
+    PLANNED,
+    REASONS,
+    WEIGHED,
+    Advice,
+)
 
 THIN: Final = "\N{NARROW NO-BREAK SPACE}"
 MINUS: Final = "\N{MINUS SIGN}"
@@ -29,14 +37,8 @@ DANGERS: Final = (Alarm.PANIC, Alarm.UNCONTROLLED_ABOVE_LIMIT, Alarm.OVER_LIMIT,
 
 METER_RULES: Final = (Because.METER_AGEING, Because.METER_LOST_SAFE, Because.METER_LOST_PANIC)
 PLACE_RULES: Final = (Because.FUSE, Because.TURN, Because.CUT)
-METER_ALARMS: Final = (
-    Alarm.METER_LOST
-    | Alarm.METER_AGEING
-    | Alarm.METER_ABSURD
-    | Alarm.METER_FROZEN
-    | Alarm.METER_REVERSED
-    | Alarm.METER_SWAPPED
-)
+SHARED_RULES: Final = (Because.FUSE, Because.TURN)
+METER_ALARMS: Final = Alarm.METER_LOST | Alarm.METER_AGEING | Alarm.METER_ABSURD
 
 Kind = Literal["site", "grid", "connector"]
 State = Literal["safe", "attention", "danger"]
@@ -135,7 +137,13 @@ def reason(scene: Scene, row: int) -> Reason:
     words = REASONS[because]
     if because is Because.IDLE:
         words = IDLE_BY_STATUS.get(Status(int(scene.image.connectors[row]["status"])), words)
+    planned = scene.image.connectors[row]["wish_source"] == Source.PLANNER
+    if because is Because.WISH and planned:
+        words = PLANNED
     facts = _connector_facts(scene, row)
+    if because in SHARED_RULES and scene.image.connectors[row]["weight_percent"] != 100:
+        facts["whose"] = "the departure plan" if planned else "its card"
+        words = (words[0], words[1] + WEIGHED, words[2])
     mark, why, more = (text.format_map(facts) for text in words)
     target_ma = int(decision["target_ma"])
     gets = f"gets {amps(target_ma)}" if target_ma > 0 else "gets no current"
@@ -152,28 +160,6 @@ def advice(scene: Scene, kind: Kind, row: int, alarm: Alarm) -> Advice:
         words = OTHER_ALARM if blind else GRID_ALARMS.get(alarm, OTHER_ALARM)
     facts["code"] = (alarm.name or "alarm").lower().replace("_", " ")
     return Advice(words.text.format_map(facts), words.next_step.format_map(facts))
-
-
-def notes(scene: Scene, kind: Literal["grid", "connector"], row: int) -> tuple[Remark, ...]:
-    """The notes of a grid or a connector in words, in the order of their table."""
-    if kind == "grid":
-        said = int(scene.decision.grids[row]["note"])
-        facts = _grid_facts(scene, row)
-        facts |= {"measured": facts["measured"], "allowed": facts["limit"]}
-    else:
-        said = int(scene.decision.connectors[row]["note"])
-        facts = _connector_facts(scene, row)
-        soc = int(scene.image.connectors[row]["soc_percent"])
-        facts |= {
-            "measured": facts["draw"],
-            "allowed": facts["target"],
-            "soc": "-" if soc == UNKNOWN else f"{soc}{THIN}%",
-        }
-    return tuple(
-        Remark(words.label, words.text.format_map(facts), words.more.format_map(facts))
-        for note, words in NOTES.items()
-        if said & note
-    )
 
 
 def chain(scene: Scene, row: int) -> tuple[ChainLink, ...]:
@@ -275,6 +261,7 @@ def _connector_facts(scene: Scene, row: int) -> dict[str, str]:
     return {
         **_place_facts(scene, grid, int(decision["because_phase"])),
         "name": connector_name(scene.topology, row),
+        "weight": f"{int(scene.image.connectors[row]['weight_percent'])}{THIN}%",
         "identity": scene.site.chargepoint[chargepoint].identity,
         "max": amps(int(nameplate["max_ma"])),
         "wish": amps(int(scene.image.connectors[row]["wish_ma"])),

@@ -7,7 +7,6 @@ and the estimate stays put until the readings exclude it.
 
 from __future__ import annotations
 
-from controller.comparison import consult_consumers
 from controller.defaults import (
     ASK_EVERY_MS,
     ASK_FALL_MA,
@@ -28,7 +27,6 @@ from controller.defaults import (
     WAKING_SLACK_MA,
 )
 from controller.kernel import kernel
-from controller.session import occupied
 from controller.topology import CONSUMER, GUARD, NO_METER, PANIC
 from controller.window import highest, push
 from controller.work import Cycle
@@ -46,7 +44,7 @@ def bound_draws(cy: Cycle) -> None:
         _learn_phases(cy, c)
         # Nobody charges without a transaction; to hold an idle outlet's default for drawn would let a rise of
         # the building hide behind it for hours.
-        idle = work["active"] == 0 and cy.seen[c]["online"] == 1 and not occupied(cy.seen[c])
+        idle = work["active"] == 0 and cy.seen[c]["online"] == 1
         certain = idle or (work["fresh"] == 1 and kept["closed"] == 1 and work["active"] == 1)
         ceiling = min(kept["target_ma"], kept["lowest_ma"])
         unordered = kept["limit_known"] == 0 and kept["fall_since_ms"] == NEVER
@@ -195,8 +193,6 @@ def estimate_loads(cy: Cycle) -> None:
                 cy.kept_grids[g]["estimate_ma"][p] = load
         for p in range(3):
             cy.grids[g]["load_ma"][p] = cy.kept_grids[g]["estimate_ma"][p]
-        consult_consumers(cy, g)
-        for p in range(3):
             _follow_age(cy, g, p)
             _floor_feed_in(cy, g, p)
 

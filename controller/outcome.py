@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from controller.commitments import backoff_ms
 from controller.decision import Alarm, Because
 from controller.defaults import (
@@ -19,7 +17,6 @@ from controller.defaults import (
     SLOT_MS,
     UP_MS,
 )
-from controller.image import Source
 from controller.kernel import kernel
 from controller.raises import may_raise, next_round_ms, wants_raise
 from controller.topology import PANIC
@@ -37,27 +34,17 @@ B_PANIC = int(Because.PANIC)
 B_CHECK = int(Because.CHECK)
 B_ROUND = int(Because.ROUND)
 B_NOT_WORTH = int(Because.NOT_WORTH)
-B_MAINTENANCE = int(Because.MAINTENANCE)
-B_EMERGENCY_STOP = int(Because.EMERGENCY_STOP)
-B_OUT_OF_SERVICE = int(Because.OUT_OF_SERVICE)
-SOURCE_EMERGENCY_STOP = int(Source.EMERGENCY_STOP)
 B_WAIT_CONFIRMATION = int(Because.WAIT_CONFIRMATION)
 
 A_METER_LOST = int(Alarm.METER_LOST)
 A_METER_AGEING = int(Alarm.METER_AGEING)
 A_METER_ABSURD = int(Alarm.METER_ABSURD)
-A_METER_FROZEN = int(Alarm.METER_FROZEN)
-A_METER_REVERSED = int(Alarm.METER_REVERSED)
-A_METER_SWAPPED = int(Alarm.METER_SWAPPED)
-A_METER_IMPLAUSIBLE = int(Alarm.METER_IMPLAUSIBLE)
-A_METERS_DISAGREE = int(Alarm.METERS_DISAGREE)
 A_OVER_LIMIT = int(Alarm.OVER_LIMIT)
 A_UNCONTROLLED = int(Alarm.UNCONTROLLED_ABOVE_LIMIT)
 A_PANIC = int(Alarm.PANIC)
 A_NOT_OBEYING = int(Alarm.NOT_OBEYING)
 A_REFUSED = int(Alarm.REFUSED)
 A_OFFLINE = int(Alarm.OFFLINE)
-A_OUT_OF_SERVICE = int(Alarm.OUT_OF_SERVICE)
 A_STALE = int(Alarm.READINGS_STALE)
 
 
@@ -68,13 +55,11 @@ def ask_for_readings(cy: Cycle) -> None:
     for c in range(len(cy.built)):
         kept = cy.kept[c]
         work = cy.work[c]
-        # A box that has lied is believed at rest only by a reading.
-        unsure = work["active"] == 0 and kept["ignored"] == 1
-        if (work["active"] == 0 and not unsure) or cy.seen[c]["online"] == 0:
+        if work["active"] == 0 or cy.seen[c]["online"] == 0:
             continue
         due = kept["ask_due_ms"] != NEVER and now >= kept["ask_due_ms"]
         asked = kept["asked_at_ms"]
-        stale = (work["fresh"] == 0 or unsure) and (asked == NEVER or now - asked >= ASK_EVERY_MS)
+        stale = work["fresh"] == 0 and (asked == NEVER or now - asked >= ASK_EVERY_MS)
         if due or stale:
             cy.wanted[c]["ask"] = 1
             kept["asked_at_ms"] = now
@@ -117,30 +102,11 @@ def _report_grid(cy: Cycle, g: int) -> None:
     if grid["panic"] == 1:
         alarm |= A_PANIC
     for m in range(len(cy.built_meters)):
-        if cy.built_meters[m]["grid"] == g:
-            alarm |= _meter_alarm(cy.kept_meters[m])
-    if grid["implausible"] == 1:
-        alarm |= A_METER_IMPLAUSIBLE
-    if grid["disagrees"] == 1:
-        alarm |= A_METERS_DISAGREE
+        if cy.built_meters[m]["grid"] == g and cy.kept_meters[m]["absurd"] == 1:
+            alarm |= A_METER_ABSURD
     wanted["lost"] = grid["lost"]
     wanted["alarm"] = alarm
     cy.wanted_site[0]["alarm"] |= alarm
-
-
-@kernel
-def _meter_alarm(kept: Any) -> int:
-    """What is wrong with one meter, whatever its grid does about it."""
-    alarm = 0
-    if kept["absurd"] == 1:
-        alarm |= A_METER_ABSURD
-    if kept["frozen"] == 1:
-        alarm |= A_METER_FROZEN
-    if kept["reversed"] != 0:
-        alarm |= A_METER_REVERSED
-    if kept["swapped"] == 1:
-        alarm |= A_METER_SWAPPED
-    return alarm
 
 
 @kernel
@@ -165,10 +131,6 @@ def _report_connector(cy: Cycle, c: int) -> None:
         alarm |= A_OFFLINE
     elif work["active"] == 1 and work["fresh"] == 0:
         alarm |= A_STALE
-    if kept["barred"] == 1:
-        alarm |= A_OUT_OF_SERVICE
-        wanted["unavailable"] = 1
-        wanted["stop_transaction"] = work["active"]
     wanted["alarm"] = alarm
     cy.wanted_site[0]["alarm"] |= alarm
     _report_reason(cy, c)
@@ -185,15 +147,10 @@ def _report_reason(cy: Cycle, c: int) -> None:
     g = _troubled_grid(cy, c)
     if cy.seen[c]["online"] == 0:
         _because(cy, c, B_OFFLINE, -1)
-    elif kept["barred"] == 1:
-        _because(cy, c, B_OUT_OF_SERVICE, -1)
     elif kept["ignored"] == 1:
         _because(cy, c, B_NOT_OBEYING, -1)
     elif kept["refused_at_ms"] != NEVER:
         _because(cy, c, B_REFUSED, -1)
-    elif work["stop"] != 0:
-        stop = B_EMERGENCY_STOP if work["stop"] == SOURCE_EMERGENCY_STOP else B_MAINTENANCE
-        _because(cy, c, stop, -1)
     elif work["active"] == 0:
         _because(cy, c, B_IDLE, -1)
     elif g >= 0:

@@ -116,21 +116,6 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "the raises before it are not finished",
         "Nothing to do: it comes within a minute.",
     ),
-    Because.MAINTENANCE: (
-        "maintenance",
-        "a person has shut it off",
-        "Whoever works there: end the maintenance.",
-    ),
-    Because.EMERGENCY_STOP: (
-        "stop",
-        "the emergency stop holds it",
-        "Release the emergency stop when it is safe.",
-    ),
-    Because.OUT_OF_SERVICE: (
-        "out",
-        "it followed no order while a fuse was overloaded, and was stopped",
-        "Have {identity} repaired, then release it.",
-    ),
     Because.FULL: (
         "full",
         "the car seems to be full",
@@ -160,6 +145,16 @@ IDLE_BY_STATUS: Final[dict[Status, tuple[str, str, str]]] = {
     Status.FAULTED: ("fault", "it reports a fault", "Read the fault on {identity} and have it repaired."),
 }
 
+PLANNED: Final[tuple[str, str, str]] = (
+    "planned",
+    "the departure plan lets it wait, for others leave before it or need more",
+    "Nothing to do: plans are made anew every 5 min. Tell it an earlier departure or a larger need.",
+)
+"""Instead of `Because.WISH` where the planner has set the cap."""
+
+WEIGHED: Final = ", and {whose} gives it a weight of {weight}"
+"""Added where a fuse or a turn decides and the weight is not the normal one."""
+
 GRID_ALARMS: Final[dict[Alarm, Advice]] = {
     Alarm.METER_LOST: Advice(
         "{Meter} silent for {age}. {on_failure}", "Check its power and the cable to {address}."
@@ -188,26 +183,6 @@ GRID_ALARMS: Final[dict[Alarm, Advice]] = {
         "{Meter} gives values that cannot be; they are not believed.",
         "Compare its type, its wiring and its transformer ratio with the site file ({address}).",
     ),
-    Alarm.METER_FROZEN: Advice(
-        "{Meter} has said the same for a minute while cars under it changed.",
-        "Restart it; see whether its display moves while a car charges ({address}).",
-    ),
-    Alarm.METER_IMPLAUSIBLE: Advice(
-        "The boards of {grid} together measure more than {grid} itself; the larger counts.",
-        "Compare the meters with a clamp. If something feeds in on it, the site file should say feeds_in.",
-    ),
-    Alarm.METER_REVERSED: Advice(
-        "{Meter} falls where charging rises; its currents count as load, whatever their sign.",
-        "Turn its transformers, or set invert_polarity if all its phases are mounted backwards ({address}).",
-    ),
-    Alarm.METER_SWAPPED: Advice(
-        "{Meter} shows charging on another phase than the cars; the highest phase counts on all.",
-        "Compare the phases of {meter} and the rotation of the outlets with the site file ({address}).",
-    ),
-    Alarm.METERS_DISAGREE: Advice(
-        "The guard and the consumer meters of {grid} do not fit together; the larger load counts.",
-        "Compare both with a clamp, and what each of them should see with the site file.",
-    ),
 }
 
 CONNECTOR_ALARMS: Final[dict[Alarm, Advice]] = {
@@ -229,10 +204,6 @@ CONNECTOR_ALARMS: Final[dict[Alarm, Advice]] = {
     Alarm.READINGS_STALE: Advice(
         "{name} has stopped reporting what it draws. {committed} stay booked.",
         "Check that {identity} sends MeterValues with currents.",
-    ),
-    Alarm.OUT_OF_SERVICE: Advice(
-        "{name} followed no order while a fuse was overloaded: stopped and taken out of service.",
-        "Have {identity} repaired, then release it.",
     ),
     Alarm.CHECK_FAILED: Advice(
         "The last check withheld a raise of {name}.",

@@ -42,11 +42,6 @@ WORK_GRID = np.dtype(
         ("reserved_ma", "i8", (3,)),  # for proofs chosen in this cycle
         ("checked_ma", "i8", (3,)),  # sum K once more, by the last check
         ("checked_raises", "i8", (3,)),
-        ("calm", "i8"),  # 1: every order under it has been seen to act
-        ("below_ma", "i8", (3,)),  # what its boards measure together
-        ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say
-        ("implausible", "i8"),  # 1: its boards measure more than it does
-        ("disagrees", "i8"),  # 1: guard and consumer meters do not fit
         ("falling", "i8"),  # 1: the estimate waits for a round of readings
     ]
 )
@@ -79,7 +74,6 @@ WORK_CONNECTOR = np.dtype(
         ("cap_level", "i8"),
         ("proof", "i8"),  # 1: chosen for a proof in this cycle
         ("wish_ma", "i8"),
-        ("stop", "i8"),  # 0, or the source that shuts it off
         ("why", "i8"),
         ("why_grid", "i8"),
         ("why_phase", "i8"),

@@ -72,14 +72,6 @@ class Phase(TypedDict):
     booked_a: Amps
 
 
-class Note(TypedDict):
-    """What a person should know that is no alarm."""
-
-    label: str
-    text: str
-    more: str
-
-
 class Grid(TypedDict):
     """A grid now."""
 
@@ -87,7 +79,6 @@ class Grid(TypedDict):
     phases: list[Phase]
     meter_age_s: float | None
     meter_lost: bool
-    notes: list[Note]
 
 
 class Connector(TypedDict):
@@ -112,7 +103,6 @@ class Connector(TypedDict):
     why: str
     sentence: str
     more: str
-    notes: list[Note]
 
 
 class Alarm(TypedDict):

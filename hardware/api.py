@@ -45,12 +45,9 @@ def create_app(
     commands: Commands | None = None,
     *,
     sessions: Sessions | None = None,
-    release: Callable[[str], str] | None = None,
     registry: CollectorRegistry | None = None,
 ) -> FastAPI:
-    """The contract of `view`. `sessions` reads the ledger, `release` puts a connector back into service;
-    `registry` holds more metrics of the process.
-    """
+    """The contract of `view`. `sessions` reads the ledger; `registry` holds more metrics of the process."""
     app = FastAPI(
         title="Edge",
         version=view.plate().version,
@@ -65,7 +62,6 @@ def create_app(
     _add_reading(app, view)
     _add_sessions(app, sessions)
     _add_commands(app, commands or {})
-    _add_release(app, release)
     _add_metrics(app, view, registry)
     _add_faults(app)
     return app
@@ -145,32 +141,15 @@ def _add_commands(app: FastAPI, commands: Commands) -> None:
 
     @app.post("/api/v1/commands/{name}", summary="Do it", tags=["commands"])
     def act(name: str, request: Request) -> Done:
-        _refuse_strangers(request)
+        # A page of another site, open in the same browser, must not command this one.
+        origin = request.headers.get("origin")
+        if origin and origin.split("://")[-1] != request.headers.get("host"):
+            raise HTTPException(403, f"Commands are not taken from pages of {origin}.")
         if name not in commands:
             raise HTTPException(
                 404, f'There is no command "{name}"; there are: {", ".join(commands) or "none"}.'
             )
         return Done(sentence=commands[name]())
-
-
-def _refuse_strangers(request: Request) -> None:
-    """A page of another site, open in the same browser, must not command this one."""
-    origin = request.headers.get("origin")
-    if origin and origin.split("://")[-1] != request.headers.get("host"):
-        raise HTTPException(403, f"Commands are not taken from pages of {origin}.")
-
-
-def _add_release(app: FastAPI, release: Callable[[str], str] | None) -> None:
-    @app.post(
-        "/api/v1/connectors/release",
-        summary="Put a connector back into service that never obeyed",
-        tags=["commands"],
-    )
-    def put_back(connector: str, request: Request) -> Done:
-        _refuse_strangers(request)
-        if release is None:
-            raise HTTPException(404, "This world takes no connector out of service; ask the box of the site.")
-        return Done(sentence=_found(lambda: release(connector)))
 
 
 def _add_metrics(app: FastAPI, view: LiveView, registry: CollectorRegistry | None) -> None:

@@ -233,7 +233,7 @@ def _writable(path: Path | None) -> None:
 _EXTRAS = {
     "simpy": "twin",
     "mesa": "twin",
-    "scipy": "reference",
+    "scipy": "planner",
     "pandas": "dashboard",
     "streamlit": "dashboard",
 }

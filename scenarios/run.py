@@ -14,6 +14,7 @@ from controller.cycle import calculate
 from controller.decision import Decision, first_memory
 from controller.image import Image
 from scenarios.figures import BUCKET_S, Delays, Figures, Served, Tally, judge, served
+from scenarios.planning import Beside
 from scenarios.recording import Recorder
 from scenarios.scenario import During, Scenario, Story, prepare
 from twin.instruments import SimulatedPlant
@@ -157,9 +158,12 @@ def _loop(
     if recorder:
         recorder.begin(memory)
     told, cycles = 0.0, 0
+    beside = Beside(story, plant.world)
     while True:
-        image = plant.measure()
+        seen = plant.measure()
+        image = beside.enter(seen, memory)
         decision, memory = calculate(story.topology, image, memory)
+        beside.note(image, decision)
         if recorder:
             recorder.append(image, decision, memory)
         plant.distribute(decision)
@@ -172,7 +176,7 @@ def _loop(
         if progress and share - told >= 0.005:
             progress(share)
             told = share
-        if not pace.next_cycle(image, decision):
+        if not pace.next_cycle(seen, decision):
             break
     if progress:
         progress(1.0)

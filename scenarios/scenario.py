@@ -110,6 +110,15 @@ class During(Bound):
     quantity: Quantity
 
 
+class Wishes(_Table):
+    """What the planner of a site with `departures` is told of the cars that come."""
+
+    known: Literal["exact", "cards"] = "exact"
+    """When a car leaves and what it asks for; or what the past of its card in this run lets expect."""
+    error_s: Seconds = 0.0
+    """A departure that is told is wrong by this much, early or late by a coin."""
+
+
 class Scenario(_Table):
     """A scenario file. `start` without an offset is local time of the site."""
 
@@ -127,6 +136,7 @@ class Scenario(_Table):
     told: tuple[Told, ...] = Field(default=(), alias="instruction")
     """What comes from outside: limits, profiles, series, stops."""
     conditions: Conditions = Conditions()
+    wishes: Wishes = Wishes()
     expect: dict[str, Bound] = Field(default_factory=dict)
     """Bounds on the figures of merit, by their names."""
     during: tuple[During, ...] = ()
@@ -158,6 +168,7 @@ class Story:
     seed: int
     mode: Mode = "true"
     cycle_ms: int = 1_000
+    wishes: Wishes = field(default_factory=Wishes)
     expect: dict[str, Bound] = field(default_factory=dict)
     during: tuple[During, ...] = ()
     told: tuple[Told, ...] = ()
@@ -267,6 +278,7 @@ def prepare(scenario: Scenario) -> Story:
         seed=scenario.seed,
         mode=scenario.mode,
         cycle_ms=round(scenario.cycle_s * 1000),
+        wishes=scenario.wishes,
         expect=scenario.expect,
         during=scenario.during,
         told=scenario.told,

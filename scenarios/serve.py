@@ -22,6 +22,7 @@ from controller.decision import first_memory
 from controller.site import SiteError
 from hardware.api import create_app
 from hardware.liveview import LiveView
+from scenarios.planning import Beside
 from scenarios.scenario import Story, load, prepare
 from twin.instruments import SimulatedPlant
 from twin.pace import Pace
@@ -110,13 +111,16 @@ class Stage:
         pace = Pace(plant, story.cycle_ms, story.length_ms)
         memory = first_memory(story.topology, proven=story.conditions.proven)
         began_s = time.monotonic()
+        beside = Beside(story, world)
         while not self._again.is_set():
-            image = plant.measure()
+            seen = plant.measure()
+            image = beside.enter(seen, memory)
             decision, memory = calculate(story.topology, image, memory)
+            beside.note(image, decision)
             plant.distribute(decision)
             self.view.update(image, decision, memory, int(image.clock[0]["utc_ms"]))
             if self._speed is None:
-                if not pace.next_cycle(image, decision):
+                if not pace.next_cycle(seen, decision):
                     return
             elif not self._paced(plant, pace.cycle_ms, began_s):
                 return

@@ -17,7 +17,7 @@ from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Met
 from hardware.links import BoxTable, Listen, ModbusTcp
 from hardware.registers import Quantity, RegisterMap
 from scenarios.figures import Figures
-from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario
+from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario, Wishes
 from scenarios.size import Building, Study, StudyChargepoint
 from twin import conditions
 from twin.outside import Told
@@ -134,6 +134,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "The scenario", Scenario),
         ("scenarios.md", "Sessions from a file", FromFile),
         ("scenarios.md", "Generated drivers", Generated),
+        ("scenarios.md", "`wishes`", Wishes),
         ("scenarios.md", "`[[load]]`", LoadProfile),
         ("scenarios.md", "`[[production]]`", Production),
         ("scenarios.md", "`[expect]`", Bound),

@@ -18,7 +18,7 @@ from controller.defaults import NEVER, UNKNOWN
 from controller.image import Answer, Image, blank_image, frozen
 from controller.kernel import kernel
 from controller.table import Table
-from controller.topology import CONSUMER, CURRENTS
+from controller.topology import CONSUMER
 from twin.boxes import BOX_STEP_MA, obey_at_once
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.outside import Outside, Told
@@ -39,7 +39,6 @@ PROBE = np.dtype(
         ("count", "i8"),
         ("arrives_ms", "i8", (SLOTS,)),
         ("current_ma", "i8", (SLOTS, 3)),
-        ("total_ma", "i8", (SLOTS,)),
     ]
 )
 
@@ -64,25 +63,14 @@ def _put_in_flight(link: Any, arrives_ms: int) -> int:
 
 @kernel
 def poll_meters(
-    polls: Table,
-    meters: Table,
-    gauges: Table,
-    grids: Table,
-    boards: Table,
-    now_ms: int,
-    delay_ms: int,
-    noise_ma: float,
+    polls: Table, meters: Table, grids: Table, boards: Table, now_ms: int, delay_ms: int, noise_ma: float
 ) -> None:
     """Take what every meter sees now; it arrives `delay_ms` later."""
     for m in range(len(polls)):
         slot = _put_in_flight(polls[m], now_ms + delay_ms)
         g = meters[m]["grid"]
-        polls[m]["total_ma"][slot] = 0
         for own in range(3):
-            wire = own
-            if gauges[m]["swapped"] != 0 and own < 2:
-                wire = 1 - own
-            p = meters[m]["phase"][wire]
+            p = meters[m]["phase"][own]
             value = boards[g]["current_ma"][p]
             if meters[m]["role"] == CONSUMER:
                 value = boards[g]["load_ma"][p]
@@ -95,12 +83,6 @@ def poll_meters(
                     polls[m]["dice"] = _roll(polls[m]["dice"])
                     total += polls[m]["dice"] / 2147483648.0
                 value += round(noise_ma * (total - 6.0))
-            value *= meters[m]["sign"]
-            if gauges[m]["reversed"] != 0:
-                value = -value
-            polls[m]["total_ma"][slot] += value
-            if meters[m]["measures"] != CURRENTS:
-                value = abs(value)
             polls[m]["current_ma"][slot][own] = value
 
 
@@ -121,10 +103,6 @@ def hear_meters(seen: Table, polls: Table, gauges: Table, now_ms: int) -> None:
                     seen[m]["current_ma"][own] = UNKNOWN
                 elif gauges[m]["frozen"] == 0:
                     seen[m]["current_ma"][own] = poll["current_ma"][slot][own]
-            if gauges[m]["nan"] != 0:
-                seen[m]["total_ma"] = UNKNOWN
-            elif gauges[m]["frozen"] == 0:
-                seen[m]["total_ma"] = poll["total_ma"][slot]
 
 
 @kernel
@@ -262,7 +240,6 @@ class SimulatedPlant:
         self._probes = _links(world.seed, "reading", names)
         self._polls = _links(world.seed, "noise", world.topology.meter_names)
         self._polled_ms = -1
-        self._out = np.zeros(len(names), np.bool_)
         self._image = blank_image(world.topology)
         self._chargepoints = list(world.site.chargepoint)
         self._start_utc_ms = round(world.start_utc.timestamp() * 1000)
@@ -318,14 +295,7 @@ class SimulatedPlant:
         built = world.built
         self._polled_ms = world.now_ms
         poll_meters(
-            self._polls,
-            built.meters,
-            world.gauges,
-            built.grids,
-            world.boards,
-            world.now_ms,
-            self.delay_ms,
-            self.noise_ma,
+            self._polls, built.meters, built.grids, world.boards, world.now_ms, self.delay_ms, self.noise_ma
         )
 
     def _listen(self) -> None:
@@ -379,8 +349,6 @@ class SimulatedPlant:
         rows = decision.connectors
         if self.storage.any:
             self.storage.distribute(decision)
-        if self._out.any() or rows["unavailable"].any():
-            self._keep_out(rows)
         if self.instant:
             self._obey_at_once(rows)
             return
@@ -393,13 +361,6 @@ class SimulatedPlant:
             if row["ask"] and not self._lost(c):
                 self._probes[c]["asked_at_ms"] = self.world.now_ms + self.latency_ms
             c = _next_message(rows, c + 1)
-
-    def _keep_out(self, rows: Table) -> None:
-        """The last resort: a contactor that opens whatever its electronics say, and no card is taken."""
-        self._out[:] = rows["unavailable"] == 1
-        for c in (rows["stop_transaction"] == 1).nonzero()[0].tolist():
-            if self._image.connectors[c]["online"] and not self._lost(c):
-                self._after(self.latency_ms, partial(self.world.stop_transaction, c, "Remote"))
 
     def _obey_at_once(self, rows: Table) -> None:
         world = self.world
@@ -466,7 +427,7 @@ class SimulatedPlant:
 
     def _card(self, event: CardPresented) -> None:
         outlet = self.world.outlets[event.connector]
-        if not outlet["plugged"] or self._out[event.connector]:
+        if not outlet["plugged"]:
             return
         if self.accepts(event.card):
             self.world.start_transaction(event.connector)

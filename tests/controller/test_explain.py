@@ -7,7 +7,7 @@ from controller import explain, words
 from controller.decision import Alarm, Because
 from controller.defaults import NEVER, UNKNOWN
 from controller.explain import Scene
-from controller.image import Status
+from controller.image import Source, Status
 from tests.dashboards import garage
 from tests.dashboards.garage import BAYS, FREE, Car
 
@@ -30,6 +30,32 @@ def test_a_car_held_by_a_fuse_is_told_which_phase_of_which_board_is_full():
     assert plain(reason.sentence) == "bay_01 gets 8 A: level_1 L2 is full (61 of 63 A)."
     assert reason.mark == "fuse L2"
     assert plain(reason.more) == "Less other load on level_1 L2, fewer cars there, or a larger fuse."
+
+
+def told_by(source, because, weight_percent=100, wish_ma=32_000):
+    seen = scene([Car(8, (7.5, 7.5, 7.5), Status.CHARGING, because, "level_1", 1)])
+    rows = seen.image.connectors.copy()
+    rows["wish_source"][0], rows["weight_percent"][0], rows["wish_ma"][0] = source, weight_percent, wish_ma
+    return explain.reason(seen._replace(image=seen.image._replace(connectors=rows)), 0)
+
+
+def test_a_car_that_the_departure_plan_lets_wait_is_told_so():
+    reason = told_by(Source.PLANNER, Because.WISH, wish_ma=0)
+    assert reason.why == "the departure plan lets it wait, for others leave before it or need more"
+    assert "earlier departure" in reason.more
+    assert "operator" in told_by(Source.API, Because.WISH, wish_ma=6_000).why
+
+
+@pytest.mark.parametrize(
+    ("source", "weight_percent", "end"),
+    [
+        (Source.PLANNER, 40, ", and the departure plan gives it a weight of 40 %"),
+        (Source.FUSE, 200, ", and its card gives it a weight of 200 %"),
+        (Source.PLANNER, 100, ")"),
+    ],
+)
+def test_a_share_that_a_weight_has_changed_names_the_weight_and_who_set_it(source, weight_percent, end):
+    assert plain(told_by(source, Because.FUSE, weight_percent).why).endswith(end)
 
 
 @pytest.mark.parametrize("because", list(Because))
