@@ -31,10 +31,10 @@ from controller.external import (
     dimmable,
     least_dimmed_ma,
 )
-from controller.image import GRID_INSTRUCTION, Source
+from controller.image import GRID_INSTRUCTION, Image, Source, frozen
 from controller.quantities import Limit
 from controller.site import Site
-from controller.table import Table
+from controller.table import Table, copied
 from controller.topology import Topology
 
 CAP = np.dtype(
@@ -281,6 +281,16 @@ def _stop(topology: Topology, grids: Table, caps: Table, place: Place, source: S
     else:
         rows, names = caps, [place.name == name.rpartition("/")[0] for name in topology.connector_names]
     rows["stop"][names] = np.maximum(rows["stop"][names], source)
+
+
+def narrowed(image: Image, rows: InForce) -> Image:
+    """A frozen copy of an image with the rows in force; what a card wants stays where it is narrower."""
+    connectors = copied(image.connectors)
+    tighter = rows.caps["wish_ma"] < connectors["wish_ma"]
+    connectors["wish_ma"][tighter] = rows.caps["wish_ma"][tighter]
+    connectors["wish_source"][tighter] = rows.caps["wish_source"][tighter]
+    np.maximum(connectors["stop"], rows.caps["stop"], out=connectors["stop"])
+    return frozen(image._replace(grids=rows.grids, connectors=connectors))
 
 
 class Standing:

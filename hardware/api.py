@@ -16,8 +16,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as AnyHTTPException
 
+from controller.sentences import sentence
 from hardware import contract
 from hardware.liveview import LiveView
+from hardware.outside import Outside
+from hardware.telling import add_telling, refuse_other_origins
 
 Commands = Mapping[str, Callable[[], str]]
 """What a viewer may ask for, by name; each answers with one sentence."""
@@ -46,8 +49,11 @@ def create_app(
     *,
     sessions: Sessions | None = None,
     registry: CollectorRegistry | None = None,
+    outside: Outside | None = None,
 ) -> FastAPI:
-    """The contract of `view`. `sessions` reads the ledger; `registry` holds more metrics of the process."""
+    """The contract of `view`. `sessions` reads the ledger; `registry` holds more metrics of the process;
+    `outside` is what the site can be told by.
+    """
     app = FastAPI(
         title="Edge",
         version=view.plate().version,
@@ -62,6 +68,7 @@ def create_app(
     _add_reading(app, view)
     _add_sessions(app, sessions)
     _add_commands(app, commands or {})
+    add_telling(app, outside)
     _add_metrics(app, view, registry)
     _add_faults(app)
     return app
@@ -141,10 +148,7 @@ def _add_commands(app: FastAPI, commands: Commands) -> None:
 
     @app.post("/api/v1/commands/{name}", summary="Do it", tags=["commands"])
     def act(name: str, request: Request) -> Done:
-        # A page of another site, open in the same browser, must not command this one.
-        origin = request.headers.get("origin")
-        if origin and origin.split("://")[-1] != request.headers.get("host"):
-            raise HTTPException(403, f"Commands are not taken from pages of {origin}.")
+        refuse_other_origins(request)
         if name not in commands:
             raise HTTPException(
                 404, f'There is no command "{name}"; there are: {", ".join(commands) or "none"}.'
@@ -211,8 +215,19 @@ def _add_faults(app: FastAPI) -> None:
         return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    def misunderstood(_request: Request, error: RequestValidationError) -> JSONResponse:
+    def misunderstood(request: Request, error: RequestValidationError) -> JSONResponse:
         fault = error.errors()[0]
+        if fault["loc"][0] == "body":
+            return JSONResponse({"error": _of_body(request, fault)}, 422)
         where = str(fault["loc"][-1])
         said = f"{where} is {fault['input']!r}: {fault['msg']}." if fault["input"] is not None else ""
         return JSONResponse({"error": said or f"{where} is missing; add it to the address."}, 422)
+
+
+def _of_body(request: Request, fault: Any) -> str:
+    """What is wrong with what was sent."""
+    if fault["type"] == "json_invalid":
+        return f"The body is no JSON: {fault['ctx']['error']}."
+    field = getattr(request.scope.get("route"), "body_field", None)
+    model = field.field_info.annotation if field is not None else BaseModel
+    return sentence("body", {**fault, "loc": fault["loc"][1:]}, model)

@@ -7,7 +7,7 @@ unknown and never 0. Times are aware UTC.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -194,6 +194,20 @@ class Charge(_Model):
     ended: datetime | None = Field(description="null: it runs")
     energy_wh: float | None = Field(description="so far, or in all")
     reason: str | None = Field(description="why it ended")
+
+
+class Instruction(_Model):
+    """What the site has been told from outside, and how long it still lives."""
+
+    place: Literal["grid", "chargepoint", "connector"]
+    name: str
+    kind: Literal["limits", "profiles", "series", "stops"]
+    id: str
+    told: datetime = Field(description="when, by the clock of the box")
+    left_s: float | None = Field(description="of its time to live; null: until it is taken back")
+    expired: bool = Field(description="its time is over and its fallback holds")
+    durable: bool = Field(default=True, description="false: the disk did not take it, a restart loses it")
+    says: dict[str, Any] = Field(description="as it was told")
 
 
 class Health(_Model):

@@ -15,7 +15,6 @@ import uvicorn
 from hardware.api import create_app
 from hardware.clock import Clock
 from hardware.kernels import Thinker
-from hardware.ledger import Ledger
 from hardware.links import Links, cannot_open, listening, outside_loopback
 from hardware.liveview import LiveView
 from hardware.notices import Notices
@@ -51,7 +50,7 @@ async def control(
             raise cannot_open(links.box.ocpp, "box.ocpp", error) from None
         parts = {
             "loop": box.run(),
-            "API": _serve(view, box.ledger, bound),
+            "API": _serve(view, box, bound),
             "compiler": _compile(box, thinker, notices),
         }
         tasks = [asyncio.create_task(_reported(name, part, notices)) for name, part in parts.items()]
@@ -93,8 +92,8 @@ class _Api(uvicorn.Server):
         yield
 
 
-async def _serve(view: LiveView, ledger: Ledger, bound: socket.socket) -> None:
-    app = create_app(view, sessions=ledger.history)
+async def _serve(view: LiveView, box: Box, bound: socket.socket) -> None:
+    app = create_app(view, sessions=box.ledger.history, outside=box.outside)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )

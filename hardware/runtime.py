@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +18,7 @@ import numpy as np
 from controller import restart
 from controller.decision import Decision
 from controller.defaults import CYCLE_MS
-from controller.image import Image, blank_image, frozen
+from controller.image import Image, blank_image
 from controller.site import Site
 from controller.topology import Topology
 from hardware.book import Book
@@ -32,6 +31,7 @@ from hardware.liveview import LiveView
 from hardware.modbus import MeterPoll, ModbusMeter
 from hardware.notices import Notices
 from hardware.ocpp import CentralSystem
+from hardware.outside import TRUSTED_FROM, Outside
 
 if TYPE_CHECKING:
     from hardware.kernels import Calculate
@@ -40,8 +40,6 @@ RETREAT_AFTER: Final = 5
 """Cycles in a row that failed, until every target is lowered to its fallback."""
 BREATH_S: Final = 0.1
 """Least time between two cycles: a meter far over its fuse must not keep the links from being served."""
-TRUSTED_FROM_MS: Final = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp() * 1000)
-"""A calendar before this has not been set."""
 
 
 class Box:
@@ -71,6 +69,8 @@ class Box:
         self._polling: list[asyncio.Task[None]] = []
         self.ledger = Ledger(store / "ledger.db", notices)
         self.cards = Cards(self.ledger, clock.utc, links.box.unknown_cards)
+        self.outside = Outside(store / "instructions.db", site, topology, clock, notices)
+        self.outside.on_change = self._wake.set
         self._book = Book(store / "book.db", topology, notices, self._leave)
         self._journal = Journal(store / "journal.db", site, topology, notices)
         self.memory = restart.resume(topology, self._book.found, clock.now_ms())
@@ -120,6 +120,7 @@ class Box:
         await self.central.close()
         await self._book.close()
         await asyncio.to_thread(self._journal.close)
+        await asyncio.to_thread(self.outside.close)
         await asyncio.to_thread(self.ledger.close)
 
     async def run(self) -> None:
@@ -144,12 +145,12 @@ class Box:
                 pass
 
     def measure(self) -> Image:
-        """A frozen image of the newest values."""
+        """A frozen image of the newest values, with what is told from outside in force."""
         clock = self._live.clock[0]
         clock["now_ms"] = self._clock.now_ms()
         clock["utc_ms"] = self._clock.utc_ms()
-        clock["utc_trusted"] = clock["utc_ms"] >= TRUSTED_FROM_MS
-        return frozen(self._live)
+        clock["utc_trusted"] = self._clock.utc() >= TRUSTED_FROM
+        return self.outside.narrow(self._live)
 
     def cycle(self) -> Decision | None:
         """One cycle now; None when the controller failed."""

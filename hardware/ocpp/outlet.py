@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from controller.defaults import NEVER, UNKNOWN
-from controller.image import Answer, Status
+from controller.image import Answer, Source, Status
 from controller.site import Connector
 from hardware.ledger import Transaction
 from hardware.ocpp.readings import Currents
@@ -149,6 +149,7 @@ class Outlet:
         self.row["transaction_at_ms"] = now_ms
         self.row["weight_percent"] = weight_percent
         self.row["wish_ma"] = min(wish_ma, self.max_ma)
+        self.row["wish_source"] = Source.CARD if wish_ma < self.max_ma else Source.FUSE
         below_default = self.written is not None and self.written.limit_ma < self.row["default_ma"]
         if self.waiting is None and below_default:
             self.waiting = self.written  # it was answered because nothing ran; now it has to be said
@@ -162,6 +163,7 @@ class Outlet:
         self.row["transaction_at_ms"] = at_ms
         self.row["weight_percent"] = 100
         self.row["wish_ma"] = self.max_ma
+        self.row["wish_source"] = Source.FUSE
         self.written = None
         self.settle()
         if self.waiting is not None:
