@@ -174,8 +174,8 @@ def test_a_profile_may_have_a_time_to_live(tmp_path):
             absolute([(0, 10), (60, 6), (30, 8)]),
             422,
             (
-                "body: [profile.chargingSchedule] chargingSchedulePeriod: startPeriod 30 stands after 60; put the"
-                " periods in order of time."
+                "body: [profile.chargingSchedule] chargingSchedulePeriod: startPeriod 30 stands after 60; put"
+                " the periods in order of time."
             ),
         ),
         (
@@ -192,8 +192,8 @@ def test_a_profile_may_have_a_time_to_live(tmp_path):
             GUEST_BAYS | {"validFrom": "2026-03-29T02:30:00"},
             422,
             (
-                "ValidFrom: the clock of Europe/Amsterdam shows 2026-03-29 02:30:00 never, because it is put on"
-                " then; give an offset, like 2026-03-29 02:30:00+01:00."
+                "ValidFrom: the clock of Europe/Amsterdam shows 2026-03-29 02:30:00 never, because it is"
+                " put on then; give an offset, like 2026-03-29 02:30:00+01:00."
             ),
         ),
     ],
