@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST_TTL_S: Final = 400 * 86_400
 Kind = Literal["hard", "soft", "charging", "export"]
+SourceWord = Literal["api", "modbus", "digital_input", "grid_operator"]
 KINDS: Final[tuple[Kind, ...]] = ("hard", "soft", "charging", "export")
 
 
@@ -70,7 +71,7 @@ class ExternalLimit(LimitedTable, Terms):
     """A limit that holds for `ttl_s`; renewed in time or not, its fallback holds after that."""
 
     ttl_s: Annotated[int, Field(strict=True, gt=0, le=LONGEST_TTL_S)]
-    source: Literal["api", "modbus", "digital_input", "grid_operator"] = "api"
+    source: SourceWord = "api"
     fallback_a: PhaseAmps | None = None
     fallback_kw: Kilowatts | None = None
     paragraph_14a: bool = False
@@ -101,6 +102,24 @@ class ExternalLimit(LimitedTable, Terms):
             return None
         limit = amps_and_kilowatts(self.fallback_a, self.fallback_kw)
         return limit._replace(sum_ma=max(least_ma, limit.sum_ma)) if self.paragraph_14a else limit
+
+
+class Input(Terms):
+    """A line from outside that a grid has: while it says nothing that lives, its fallback holds."""
+
+    source: SourceWord
+    fallback_a: PhaseAmps | None = None
+    fallback_kw: Kilowatts | None = None
+
+    @model_validator(mode="after")
+    def _falls_back_to_something(self) -> Input:
+        if self.fallback_a is None and self.fallback_kw is None:
+            raise ValueError("give fallback_a or fallback_kw: what holds while nothing is heard")
+        return self
+
+    def fallback(self) -> Limit:
+        """What holds while nothing is heard."""
+        return amps_and_kilowatts(self.fallback_a, self.fallback_kw)
 
 
 class Stop(FrozenTable):

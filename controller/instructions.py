@@ -98,7 +98,7 @@ def in_force(
 ) -> InForce:
     """Everything that holds at this instant, phases of the site, mA rounded down."""
     moment = _Moment(calendar_of(site), now_ms, utc_ms, trusted=utc_trusted)
-    claims = [*_drawn(site, moment), *_told(site, told, moment)]
+    claims = [*_drawn(site, moment), *_told(site, told, moment), *_unheard(site, told, moment)]
     grids, caps = _nothing(topology)
     for name, mine in _by_name(claims, "grid").items():
         row = topology.grid_names.index(name)
@@ -175,6 +175,23 @@ def _external(site: Site, instruction: Instruction, limit: ExternalLimit, *, ali
         fallback = limit.fallback(least_ma)
         if fallback is not None:
             yield _Claim(place, limit.kind(), limit.keep_6a, fallback, Source.FALLBACK)
+
+
+def _unheard(site: Site, told: Mapping[str, Instruction], moment: _Moment) -> Iterator[_Claim]:
+    """Inputs of the site file that say nothing now, be it that they never did."""
+    heard = {
+        (instruction.place.name, instruction.what.source)
+        for instruction in told.values()
+        if isinstance(instruction.what, ExternalLimit)
+        and instruction.place.kind == "grid"
+        and not instruction.doubtful
+        and _alive(instruction, moment)
+    }
+    for name, grid in site.grid.items():
+        for line in grid.input:
+            if (name, line.source) not in heard:
+                place = Place("grid", name)
+                yield _Claim(place, line.kind(), line.keep_6a, line.fallback(), Source.FALLBACK)
 
 
 def _non_firm(place: Place, contract: list[DayAhead], moment: _Moment) -> Iterator[_Claim]:

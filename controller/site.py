@@ -26,7 +26,7 @@ from controller import electrical
 from controller.calendar import TimeOfUse
 from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE
 from controller.electrical import Rotation
-from controller.external import ProfileSet
+from controller.external import Input, ProfileSet
 from controller.faults import faults
 from controller.quantities import Amps, DateText, Number, PhaseAmps
 from controller.quantities import FrozenTable as _Table
@@ -80,6 +80,7 @@ class Grid(_Table):
     worst_load_a: PhaseAmps | None = None
     time_of_use: tuple[TimeOfUse, ...] = ()
     profile: tuple[ProfileSet, ...] = ()
+    input: tuple[Input, ...] = ()
 
     def margin_ma(self, limit_ma: int) -> int:
         """The band under the limit in which nothing is raised: set by hand, or max(2 A, 3 %)."""

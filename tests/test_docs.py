@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from controller import defaults
 from controller.calendar import DayAhead, Segment, TimeOfUse
 from controller.charging_profile import ChargingProfile, ChargingSchedule, SchedulePeriod
-from controller.external import ExternalLimit, ProfileSet, Stop
+from controller.external import ExternalLimit, Input, ProfileSet, Stop
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
 from hardware.links import BoxTable, Listen, ModbusTcp
 from hardware.registers import Quantity, RegisterMap
@@ -129,6 +129,7 @@ def test_every_section_that_the_code_cites_exists():
         ("instructions.md", "`chargingSchedule`", ChargingSchedule),
         ("instructions.md", "`chargingSchedulePeriod`", SchedulePeriod),
         ("instructions.md", "An external limit", ExternalLimit),
+        ("instructions.md", "`[[grid.NAME.input]]`", Input),
         ("instructions.md", "A day-ahead series", DayAhead),
         ("instructions.md", "A stop", Stop),
         ("scenarios.md", "The scenario", Scenario),

@@ -219,6 +219,19 @@ def test_a_cap_says_who_set_it():
     assert caps["wish_source"].tolist() == [Source.MODBUS, Source.PROFILE, Source.PROFILE]
 
 
+def test_an_input_of_the_site_file_holds_its_fallback_until_it_is_heard_and_again_when_it_falls_silent():
+    site = garage(inputs=[{"source": "grid_operator", "fallback_a": 12}])
+    fallback = {"hard": (flat(12), None, "FALLBACK", False)}
+    told = [api(limit_a=60, source="grid_operator", until_ms=5_000)]
+    assert line(rows(site=site).grids[0]) == fallback
+    assert line(rows([api(limit_a=60)], site).grids[0])["hard"][:3] == (flat(12), None, "FALLBACK")
+    assert line(rows(told, site).grids[0]) == {"hard": (flat(60), None, "GRID_OPERATOR", False)}
+    assert rows(told, site).next_ms == 5_000
+    assert line(rows(told, site, now_ms=5_000).grids[0]) == fallback
+    doubtful = [api(limit_a=60, source="grid_operator", until_ms=5_000, doubtful=True)]
+    assert line(rows(doubtful, site).grids[0]) == fallback
+
+
 @pytest.mark.parametrize(
     ("place", "grids", "outlets"),
     [

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from controller.calendar import DayAhead
-from controller.external import ExternalLimit, Place, ProfileSet, Stop, instruction_faults
+from controller.external import ExternalLimit, Input, Place, ProfileSet, Stop, instruction_faults
 from controller.faults import remarks
 from controller.sentences import sentences
 from controller.site import SiteError
@@ -234,6 +234,11 @@ def told_of(model, body):
                 " have no place in it;"
                 " take them out."
             ),
+        ),
+        (
+            Input,
+            {"source": "modbus"},
+            "limit: give fallback_a or fallback_kw: what holds while nothing is heard.",
         ),
         (
             DayAhead,

@@ -22,7 +22,7 @@ MAIN, LEVEL, BAY, DOUBLE = (
 )
 
 
-def garage(main=(), level=(), profiles=(), bay=()):
+def garage(main=(), level=(), profiles=(), bay=(), inputs=()):
     """A connection of 100 A with a board of 50 A that hangs on it as L2 L3 L1."""
     outlet = {"number": 1, "max_current_a": 32}
     return build(
@@ -33,7 +33,7 @@ def garage(main=(), level=(), profiles=(), bay=()):
             "accept_unsafe_fallback": "test, tester",
             "grid": {
                 "main": {"id": 0, "max_current_a": 100, "chargepoints_only": True, "time_of_use": main}
-                | {"profile": profiles},
+                | {"profile": profiles, "input": inputs},
                 "level": {"id": 1, "max_current_a": 50, "chargepoints_only": True, "time_of_use": level}
                 | {"fed_by": "main", "rotation": "L2 L3 L1"},
             },
