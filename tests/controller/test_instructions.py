@@ -135,6 +135,20 @@ def test_limits_of_a_rotated_board_are_in_the_phases_of_the_site():
     assert line(found.grids[0]) == {}
 
 
+@pytest.mark.parametrize("kind", [{}, {"soft_limit": True}, {"keep_6a": True}, {"export_limit": True}])
+def test_a_limit_as_wide_as_the_fuse_leaves_no_trace(kind):
+    assert rows([api(limit_a=100, limit_kw=69, **kind)]).grids.tobytes() == rows().grids.tobytes()
+
+
+def test_a_change_in_three_days_is_not_slept_through():
+    told, now_ms, looks = [profile(WEEKENDS_OFF)], 0, 0
+    while line(rows(told, now_ms=now_ms, utc_ms=WEDNESDAY + now_ms).grids[0]) == {}:
+        now_ms = rows(told, now_ms=now_ms, utc_ms=WEDNESDAY + now_ms).next_ms
+        looks += 1
+    assert now_ms == 60 * HOUR_MS  # Saturday 00:00 in Amsterdam
+    assert looks < 5
+
+
 def test_power_is_rounded_down_to_a_milliampere():
     assert int(rows([api(limit_kw=4.2)]).grids[0]["hard_sum_ma"]) == 18_260  # 18.2608 A
 
