@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controller.check import check
 from controller.commitments import follow_orders
+from controller.comparison import compare_meters
 from controller.decision import Decision, Memory, empty_decision
 from controller.demand import weigh_demands
 from controller.headroom import bound_draws, estimate_loads, sum_book
@@ -38,6 +39,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
     follow_orders(cy)
     bound_draws(cy)
     sum_book(cy)
+    compare_meters(cy)
     estimate_loads(cy)
     weigh_demands(cy)
     share(cy)

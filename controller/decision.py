@@ -56,6 +56,11 @@ class Alarm(IntFlag):
     READINGS_STALE = 256
     CHECK_FAILED = 512
     METER_ABSURD = 1024
+    METER_FROZEN = 2048  # says the same while cars under it change
+    METER_IMPLAUSIBLE = 4096  # its boards together measure more
+    METER_REVERSED = 8192  # answers our own steps the wrong way round
+    METER_SWAPPED = 16384  # answers our own steps on another phase
+    METERS_DISAGREE = 32768  # guard and consumer meters do not fit together
 
 
 GRID_DECISION = np.dtype(
@@ -168,6 +173,13 @@ GRID_MEMORY = np.dtype(
         ("over_since_ms", "i8", (3,)),  # G > 1.1 F
         ("helpless_since_ms", "i8", (3,)),  # G - pending > 1.1 F
         ("panic_until_ms", "i8"),
+        ("apart_since_ms", "i8"),  # its boards together measure more than it does
+        ("disagree_since_ms", "i8"),  # consumer meters beside the guard do not fit it
+        ("calm_since_ms", "i8"),  # every order under it has been seen to act
+        ("stepped", "i8"),  # 1: own orders since the look below
+        ("looked_at_ms", "i8"),  # the last calm look: what the guard measured, what the cars drew
+        ("looked_measured_ma", "i8", (3,)),
+        ("looked_drawn_ma", "i8", (3,)),
     ]
 )
 METER_MEMORY = np.dtype(
@@ -177,6 +189,13 @@ METER_MEMORY = np.dtype(
         ("lost", "i8"),
         ("good_samples", "i8"),  # in a row, since it was lost
         ("absurd", "i8"),  # 1: the newest reading was not believed
+        ("same_since_ms", "i8"),  # its reading has not changed since
+        ("moved_ma", "i8", (3,)),  # by how much the cars under it have changed meanwhile
+        ("frozen", "i8"),  # 1: they have, and it has not
+        ("reversed", "i8"),  # phases that are taken as magnitudes, as bits
+        ("wrong_way", "i8", (3,)),  # answers in a row with the wrong sign; negative: right ones
+        ("swapped", "i8"),  # 1: its highest phase counts on all
+        ("wrong_phase", "i8"),  # answers in a row on another phase; negative: right ones
     ]
 )
 CONNECTOR_MEMORY = np.dtype(

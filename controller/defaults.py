@@ -43,6 +43,15 @@ METER_ROUND_MS: Final = 65_000  # T_M, longest gap between two readings of a con
 METER_PEAK_MS: Final = 900_000  # an ageing meter is taken at its highest estimate of 15 min
 METER_ABSURD_FACTOR: Final = 10  # a reading above this many times the fuse is no reading
 CONSUMER_FALL_MS: Final = 5_000  # falls of a consumer meter are held this long
+METER_FROZEN_MS: Final = 60_000  # the same reading for so long, while cars under it change: frozen
+METER_FROZEN_MOVE_MA: Final = 3_000
+METER_APART_MS: Final = 10_000  # boards measure more than their feeder: both take the larger load
+METERS_DISAGREE_MS: Final = 60_000  # guard and consumer meters do not fit together for so long
+TOTAL_POWER_PER_MILLE: Final = 1_100  # current of a meter that knows only power: power factor 0.91
+RESPONSE_MIN_MA: Final = 5_000  # a step of our own that shows how a meter is wired
+RESPONSE_WITHIN_MS: Final = 300_000  # an answer after longer than this is the building's
+RESPONSE_SURE: Final = 2  # answers in a row that must agree on what is wrong
+RESPONSE_CLEARS: Final = 3  # right answers in a row that end the doubt
 
 # -- panic ------------------------------------------------------------------------------------- [C 8]
 PANIC_PER_MILLE: Final = 1_100

@@ -38,7 +38,14 @@ DANGERS: Final = (Alarm.PANIC, Alarm.UNCONTROLLED_ABOVE_LIMIT, Alarm.OVER_LIMIT,
 METER_RULES: Final = (Because.METER_AGEING, Because.METER_LOST_SAFE, Because.METER_LOST_PANIC)
 PLACE_RULES: Final = (Because.FUSE, Because.TURN, Because.CUT)
 SHARED_RULES: Final = (Because.FUSE, Because.TURN)
-METER_ALARMS: Final = Alarm.METER_LOST | Alarm.METER_AGEING | Alarm.METER_ABSURD
+METER_ALARMS: Final = (
+    Alarm.METER_LOST
+    | Alarm.METER_AGEING
+    | Alarm.METER_ABSURD
+    | Alarm.METER_FROZEN
+    | Alarm.METER_REVERSED
+    | Alarm.METER_SWAPPED
+)
 
 Kind = Literal["site", "grid", "connector"]
 State = Literal["safe", "attention", "danger"]

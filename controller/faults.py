@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from controller import electrical
 from controller.defaults import MAX_DEPTH
 from controller.external import Place, ProfileSet, instruction_faults
-from controller.outage import fallback_faults
+from controller.outage import fallback_faults, safe_current_faults
 
 if TYPE_CHECKING:
     from controller.calendar import TimeOfUse
-    from controller.site import Chargepoint, Grid, Site
+    from controller.site import Chargepoint, Grid, Meter, Site
 
 
 def faults(site: Site) -> Iterator[str]:
@@ -29,6 +29,7 @@ def faults(site: Site) -> Iterator[str]:
     if not references:
         yield from _profile_faults(site)
         yield from fallback_faults(site)
+        yield from safe_current_faults(site)
 
 
 def remarks(site: Site) -> Iterator[str]:
@@ -113,11 +114,30 @@ def _reference_faults(site: Site) -> Iterator[str]:
     yield from _storage_faults(site)
     yield from _twice("grid", "id", {name: grid.id for name, grid in site.grid.items()})
     yield from _twice("chargepoint", "identity", {n: c.identity for n, c in site.chargepoint.items()})
+    for name, meter in site.meter.items():
+        yield from _meter_faults(site, name, meter)
     guards: dict[str, str] = {}
     for name, meter in site.meter.items():
         if meter.role == "guard" and guards.setdefault(meter.grid, name) != name:
             first = guards[meter.grid]
             yield f'[meter.{name}] role: grid "{meter.grid}" already has the guard "{first}"; keep one.'
+
+
+def _meter_faults(site: Site, name: str, meter: Meter) -> Iterator[str]:
+    if meter.measures != "total_power":
+        if meter.phases_differ_a is not None:
+            yield f'[meter.{name}] phases_differ_a: is for measures = "total_power" only; take it out.'
+        return
+    if meter.role == "guard":
+        yield (
+            f"[meter.{name}] measures: a guard must know the current of each phase, for a fuse has one per"
+            ' phase; use a meter with currents, or role = "consumer".'
+        )
+    if meter.grid in site.grid and site.grid[meter.grid].feeds_in:
+        yield (
+            f'[meter.{name}] measures: "total_power" hides what one phase takes behind what another feeds in,'
+            f" and [grid.{meter.grid}] feeds_in; use a meter with currents."
+        )
 
 
 def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:

@@ -7,6 +7,7 @@ and the estimate stays put until the readings exclude it.
 
 from __future__ import annotations
 
+from controller.comparison import consult_consumers
 from controller.defaults import (
     ASK_EVERY_MS,
     ASK_FALL_MA,
@@ -193,6 +194,8 @@ def estimate_loads(cy: Cycle) -> None:
                 cy.kept_grids[g]["estimate_ma"][p] = load
         for p in range(3):
             cy.grids[g]["load_ma"][p] = cy.kept_grids[g]["estimate_ma"][p]
+        consult_consumers(cy, g)
+        for p in range(3):
             _follow_age(cy, g, p)
             _floor_feed_in(cy, g, p)
 

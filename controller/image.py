@@ -75,6 +75,7 @@ METER_READING = np.dtype(
     [
         ("at_ms", "i8"),  # newest reading, whatever it says
         ("current_ma", "i8", (3,)),  # UNKNOWN where the meter gave none (NaN, no answer on a phase)
+        ("total_ma", "i8"),  # of a meter that knows only total power: that power at nominal voltage
     ]
 )
 GRID_INSTRUCTION = np.dtype(
@@ -172,6 +173,7 @@ def blank_image(topology: Topology) -> Image:
     )
     image.meters["at_ms"] = NEVER
     image.meters["current_ma"] = UNKNOWN
+    image.meters["total_ma"] = UNKNOWN
     for kind in ("hard", "soft", "charging", "export"):
         image.grids[f"{kind}_ma"] = UNLIMITED_MA
         image.grids[f"{kind}_sum_ma"] = UNLIMITED_MA

@@ -34,6 +34,27 @@ def fallback_faults(site: Site) -> Iterator[str]:
                 break
 
 
+def safe_current_faults(site: Site) -> Iterator[str]:
+    """The same for a meter that is lost: its safe current beside the worst load must fit its fuse."""
+    if site.accept_unsafe_fallback:
+        return
+    for name, meter in site.meter.items():
+        if meter.on_failure == "panic":
+            continue
+        safe = meter.on_failure.safe_current_a
+        for phase in range(3):
+            limit = site.grid[meter.grid].max_current_a[phase]
+            worst = _worst_load_a(site, meter.grid, phase)
+            if worst + safe > limit + 1e-9:
+                yield (
+                    f"[meter.{name}] on_failure: safe_current_a {safe:g} beside a worst load of {worst:g} A"
+                    f' is above the {limit:g} A fuse of "{meter.grid}"'
+                    f" on {electrical.PHASES[phase]}: lower it,"
+                    ' give the grid its true worst_load_a, or use on_failure = "panic".'
+                )
+                break
+
+
 def _worst_load_a(site: Site, grid: str, phase: int) -> float:
     """Worst uncontrolled load on a phase of this board, its children included unless given for the whole.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from controller.commitments import backoff_ms
 from controller.decision import Alarm, Because
 from controller.defaults import (
@@ -39,6 +41,11 @@ B_WAIT_CONFIRMATION = int(Because.WAIT_CONFIRMATION)
 A_METER_LOST = int(Alarm.METER_LOST)
 A_METER_AGEING = int(Alarm.METER_AGEING)
 A_METER_ABSURD = int(Alarm.METER_ABSURD)
+A_METER_FROZEN = int(Alarm.METER_FROZEN)
+A_METER_REVERSED = int(Alarm.METER_REVERSED)
+A_METER_SWAPPED = int(Alarm.METER_SWAPPED)
+A_METER_IMPLAUSIBLE = int(Alarm.METER_IMPLAUSIBLE)
+A_METERS_DISAGREE = int(Alarm.METERS_DISAGREE)
 A_OVER_LIMIT = int(Alarm.OVER_LIMIT)
 A_UNCONTROLLED = int(Alarm.UNCONTROLLED_ABOVE_LIMIT)
 A_PANIC = int(Alarm.PANIC)
@@ -102,11 +109,30 @@ def _report_grid(cy: Cycle, g: int) -> None:
     if grid["panic"] == 1:
         alarm |= A_PANIC
     for m in range(len(cy.built_meters)):
-        if cy.built_meters[m]["grid"] == g and cy.kept_meters[m]["absurd"] == 1:
-            alarm |= A_METER_ABSURD
+        if cy.built_meters[m]["grid"] == g:
+            alarm |= _meter_alarm(cy.kept_meters[m])
+    if grid["implausible"] == 1:
+        alarm |= A_METER_IMPLAUSIBLE
+    if grid["disagrees"] == 1:
+        alarm |= A_METERS_DISAGREE
     wanted["lost"] = grid["lost"]
     wanted["alarm"] = alarm
     cy.wanted_site[0]["alarm"] |= alarm
+
+
+@kernel
+def _meter_alarm(kept: Any) -> int:
+    """What is wrong with one meter, whatever its grid does about it."""
+    alarm = 0
+    if kept["absurd"] == 1:
+        alarm |= A_METER_ABSURD
+    if kept["frozen"] == 1:
+        alarm |= A_METER_FROZEN
+    if kept["reversed"] != 0:
+        alarm |= A_METER_REVERSED
+    if kept["swapped"] == 1:
+        alarm |= A_METER_SWAPPED
+    return alarm
 
 
 @kernel

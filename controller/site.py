@@ -77,6 +77,8 @@ class Grid(_Table):
     margin_a: Amps | None = None
     uncontrolled_a: PhaseAmps | None = None
     chargepoints_only: bool = False
+    feeds_in: bool = False
+    """Something on this board feeds in that is not drawn: its boards may take more than its meter shows."""
     worst_load_a: PhaseAmps | None = None
     time_of_use: tuple[TimeOfUse, ...] = ()
     profile: tuple[ProfileSet, ...] = ()
@@ -98,6 +100,12 @@ class Meter(_Table):
     delay_s: Annotated[float, Field(strict=True, gt=0, le=60)] = 2.0
     """Most that a reading is behind the truth when it is used: refresh of the meter plus poll."""
     error_a: Amps = 0.5
+    invert_polarity: bool = False
+    """The meter or its transformers are mounted backwards on all phases."""
+    measures: Literal["currents", "magnitudes", "total_power"] = "currents"
+    """What it knows: currents with their direction, without it, or only the power of all phases together."""
+    phases_differ_a: Amps | None = None
+    """Total power only: most by which a phase carries more than a third; left out: one may carry it all."""
     excludes: tuple[str, ...] = ()
     """Consumer meters only: child grids whose uncontrolled load this meter does not see."""
     link: dict[str, Any] = Field(default_factory=dict)

@@ -17,6 +17,7 @@ from controller.table import Table
 from controller.wiring import Traces, trace
 
 GUARD, CONSUMER, NO_METER = 0, 1, 2
+CURRENTS, MAGNITUDES, TOTAL_POWER = 0, 1, 2  # what a meter measures
 PANIC = -1  # safe_ma of a meter whose failure shuts its grid down
 
 GRID = np.dtype(
@@ -29,6 +30,8 @@ GRID = np.dtype(
         ("uncontrolled_ma", "i8", (3,)),  # declared, where nobody measures
         ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
         ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
+        ("feeds_in", "i8"),  # 1: something feeds in here that nobody has drawn
+        ("beside", "i8"),  # 1: consumer meters beside its guard
     ]
 )
 METER = np.dtype(
@@ -39,6 +42,9 @@ METER = np.dtype(
         ("delay_ms", "i8"),  # T_G less the wait for the cycle
         ("error_ma", "i8"),
         ("safe_ma", "i8"),  # safe current per phase, or PANIC
+        ("sign", "i8"),  # -1: mounted backwards
+        ("measures", "i8"),  # CURRENTS, MAGNITUDES or TOTAL_POWER
+        ("differ_ma", "i8"),  # total power: most that a phase has above a third, UNLIMITED_MA: all of it
     ]
 )
 CONNECTOR = np.dtype(
@@ -156,6 +162,8 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         row["guard"] = roles.get("guard", -1)
         row["kind"] = GUARD if "guard" in roles else CONSUMER if "consumer" in roles else NO_METER
         row["excluded"] = any(name in meter.excludes for meter in meters)
+        row["feeds_in"] = grid.feeds_in
+        row["beside"] = "guard" in roles and "consumer" in roles
         rotation = site.rotation(name)
         for own, phase in enumerate(rotation):
             limit_ma = electrical.milliamps(grid.max_current_a[own])
@@ -176,6 +184,10 @@ def _meters(site: Site, names: tuple[str, ...]) -> Table:
         row["error_ma"] = electrical.milliamps(meter.error_a)
         safe = meter.on_failure
         row["safe_ma"] = electrical.milliamps(safe.safe_current_a) if isinstance(safe, SafeCurrent) else PANIC
+        row["sign"] = -1 if meter.invert_polarity else 1
+        row["measures"] = ("currents", "magnitudes", "total_power").index(meter.measures)
+        differ_a = meter.phases_differ_a
+        row["differ_ma"] = UNLIMITED_MA if differ_a is None else electrical.milliamps(differ_a)
     return table
 
 

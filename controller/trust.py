@@ -5,20 +5,28 @@ Turns the phases of the devices into the phases of the site, here and nowhere el
 
 from __future__ import annotations
 
+from typing import Any
+
 from controller.commitments import tolerance_ma
 from controller.defaults import (
     CYCLE_MS,
+    LINK_MS,
     METER_ABSURD_FACTOR,
     METER_FRESH_MS,
+    METER_FROZEN_MOVE_MA,
+    METER_FROZEN_MS,
     METER_LOST_MS,
     METER_RETURN_SAMPLES,
     NEVER,
+    PHASE_COUNT,
     SAMPLE_GRACE_MS,
+    TOTAL_POWER_PER_MILLE,
     UNKNOWN,
+    UNLIMITED_MA,
 )
 from controller.kernel import kernel
 from controller.session import book_every_phase
-from controller.topology import GUARD
+from controller.topology import GUARD, MAGNITUDES, TOTAL_POWER
 from controller.work import Cycle
 
 TOO_MUCH = 10  # a reading above this many times the rating of the outlet is no reading
@@ -39,7 +47,7 @@ def believe_meters(cy: Cycle) -> None:
         grid = cy.grids[built["grid"]]
         _believe_meter(cy, m)
         if built["role"] != cy.built_grids[built["grid"]]["kind"]:
-            continue  # a consumer meter beside a guard informs people, not the book
+            continue  # a consumer meter beside a guard: `controller.comparison`
         age = now - max(kept["at_ms"], 0)
         if age > METER_LOST_MS:
             kept["lost"] = 1
@@ -57,7 +65,19 @@ def believe_meters(cy: Cycle) -> None:
             grid["guarded"] = 1
             grid["measured_at_ms"] = kept["at_ms"]
             for p in range(3):
-                grid["measured_ma"][p] = kept["current_ma"][p]
+                grid["measured_ma"][p] = _worst_of(kept, p)
+
+
+@kernel
+def _worst_of(kept: Any, p: int) -> int:
+    """A phase of a guard whose wiring is in doubt: a magnitude where its sign is, else the highest phase."""
+    value = int(kept["current_ma"][p])
+    if kept["reversed"] & (1 << p) != 0:
+        value = abs(value)
+    if kept["swapped"] == 1:
+        for q in range(3):
+            value = max(value, int(abs(kept["current_ma"][q])))
+    return value
 
 
 @kernel
@@ -68,22 +88,73 @@ def _believe_meter(cy: Cycle, m: int) -> None:
     if seen["at_ms"] <= kept["at_ms"]:
         return
     limit = cy.built_grids[built["grid"]]["limit_ma"]
+    ceiling = METER_ABSURD_FACTOR * max(limit[0], limit[1], limit[2])
     kept["absurd"] = 0
     for own in range(3):
-        value = seen["current_ma"][own]
-        ceiling = METER_ABSURD_FACTOR * max(limit[0], limit[1], limit[2])
+        value = _own_phase(built, seen, own)
         if value == UNKNOWN or value > ceiling or value < -ceiling:
             kept["absurd"] = 1
     if kept["absurd"] == 1:
         kept["good_samples"] = 0
         return
+    changed = kept["at_ms"] == NEVER
     kept["at_ms"] = seen["at_ms"]
     for own in range(3):
-        kept["current_ma"][built["phase"][own]] = seen["current_ma"][own]
-    if kept["lost"] == 1:
+        value = _own_phase(built, seen, own)
+        p = built["phase"][own]
+        changed = changed or value != kept["current_ma"][p]
+        kept["current_ma"][p] = value
+    _watch_frozen(kept, changed)
+    if kept["lost"] == 1 and kept["frozen"] == 0:
         kept["good_samples"] += 1
         if kept["good_samples"] >= METER_RETURN_SAMPLES:
             kept["lost"] = 0
+
+
+@kernel
+def _own_phase(built: Any, seen: Any, own: int) -> int:
+    """What the meter says of its own phase, positive towards the load, or UNKNOWN.
+
+    Total power says nothing of a phase: one may carry all of it, unless the site file says how far they
+    differ; and the current is higher than the power by the power factor.
+    """
+    if built["measures"] == TOTAL_POWER:
+        total = int(seen["total_ma"])
+        if total == UNKNOWN:
+            return UNKNOWN
+        total = max(total * built["sign"], 0) * TOTAL_POWER_PER_MILLE // 1000
+        if built["differ_ma"] == UNLIMITED_MA:
+            return int(total)
+        return int(min(total, total // PHASE_COUNT + built["differ_ma"]))
+    value = int(seen["current_ma"][own])
+    if value == UNKNOWN:
+        return UNKNOWN
+    if built["measures"] == MAGNITUDES:
+        return abs(value)
+    return int(value * built["sign"])
+
+
+@kernel
+def _watch_frozen(kept: Any, changed: bool) -> None:
+    """A guard that says the same for a minute while the cars under it change is frozen.
+
+    Cars that took more would look like less load of the building, and make room for more cars: so it is
+    lost. Where they only took less the building looks larger than it is, which is safe.
+    """
+    if changed:
+        kept["same_since_ms"] = kept["at_ms"]
+        kept["frozen"] = 0
+        for p in range(3):
+            kept["moved_ma"][p] = 0
+        return
+    if kept["at_ms"] - kept["same_since_ms"] < METER_FROZEN_MS:
+        return
+    for p in range(3):
+        if abs(kept["moved_ma"][p]) > METER_FROZEN_MOVE_MA:
+            kept["frozen"] = 1
+        if kept["moved_ma"][p] > METER_FROZEN_MOVE_MA:
+            kept["lost"] = 1
+            kept["good_samples"] = 0
 
 
 @kernel
@@ -138,7 +209,23 @@ def _believe_connector(cy: Cycle, c: int) -> None:
         value = seen["current_ma"][own]
         if value == UNKNOWN:
             value = highest
-        kept["reading_ma"][cy.built[c]["phase"][own]] = max(value, 0)
+        p = cy.built[c]["phase"][own]
+        moved = max(value, 0) - kept["reading_ma"][p]
+        kept["reading_ma"][p] = max(value, 0)
+        if moved != 0 and kept["previous_at_ms"] != NEVER:
+            _tell_guards(cy, c, p, moved)
+
+
+@kernel
+def _tell_guards(cy: Cycle, c: int, p: int, moved: int) -> None:
+    """Both readings are younger than the guard's own: it should have seen the difference."""
+    for d in range(cy.built[c]["depth"]):
+        m = cy.built_grids[cy.built[c]["path"][d]]["guard"]
+        if m < 0 or cy.kept_meters[m]["same_since_ms"] == NEVER:
+            continue
+        since = cy.kept_meters[m]["same_since_ms"] + cy.built_meters[m]["delay_ms"] + LINK_MS
+        if cy.kept[c]["previous_at_ms"] >= since:
+            cy.kept_meters[m]["moved_ma"][p] += moved
 
 
 @kernel

@@ -183,6 +183,26 @@ GRID_ALARMS: Final[dict[Alarm, Advice]] = {
         "{Meter} gives values that cannot be; they are not believed.",
         "Compare its type, its wiring and its transformer ratio with the site file ({address}).",
     ),
+    Alarm.METER_FROZEN: Advice(
+        "{Meter} has said the same for a minute while cars under it changed.",
+        "Restart it; see whether its display moves while a car charges ({address}).",
+    ),
+    Alarm.METER_IMPLAUSIBLE: Advice(
+        "The boards of {grid} together measure more than {grid} itself; the larger counts.",
+        "Compare the meters with a clamp. If something feeds in on it, the site file should say feeds_in.",
+    ),
+    Alarm.METER_REVERSED: Advice(
+        "{Meter} falls where charging rises; its currents count as load, whatever their sign.",
+        "Turn its transformers, or set invert_polarity if all its phases are mounted backwards ({address}).",
+    ),
+    Alarm.METER_SWAPPED: Advice(
+        "{Meter} shows charging on another phase than the cars; the highest phase counts on all.",
+        "Compare the phases of {meter} and the rotation of the outlets with the site file ({address}).",
+    ),
+    Alarm.METERS_DISAGREE: Advice(
+        "The guard and the consumer meters of {grid} do not fit together; the larger load counts.",
+        "Compare both with a clamp, and what each of them should see with the site file.",
+    ),
 }
 
 CONNECTOR_ALARMS: Final[dict[Alarm, Advice]] = {

@@ -42,6 +42,11 @@ WORK_GRID = np.dtype(
         ("reserved_ma", "i8", (3,)),  # for proofs chosen in this cycle
         ("checked_ma", "i8", (3,)),  # sum K once more, by the last check
         ("checked_raises", "i8", (3,)),
+        ("calm", "i8"),  # 1: every order under it has been seen to act
+        ("below_ma", "i8", (3,)),  # what its boards measure together
+        ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say
+        ("implausible", "i8"),  # 1: its boards measure more than it does
+        ("disagrees", "i8"),  # 1: guard and consumer meters do not fit
         ("falling", "i8"),  # 1: the estimate waits for a round of readings
     ]
 )

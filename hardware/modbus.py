@@ -150,6 +150,7 @@ class MeterPoll:
         drawn = topology.meters[row]
         limits = topology.grids[drawn["grid"]]["limit_ma"]
         self._limits_ma = [int(limits[phase]) for phase in drawn["phase"]]
+        self._sign = int(drawn["sign"])
         self._good = 0
         self._said: set[str] = set()
         self._failures = 0
@@ -190,7 +191,7 @@ class MeterPoll:
             sentence = f"Meter {self.meter.name} answers again."
             log.info(sentence, where=f"meter.{self.meter.name}", kind="well")
         over = any(
-            current != UNKNOWN and current > limit
+            current != UNKNOWN and current * self._sign > limit
             for current, limit in zip(reading.current_ma, self._limits_ma, strict=True)
         )
         self._on_reading(self._row, over)

@@ -99,9 +99,9 @@ class _Fault(_Table):
 
 
 class MeterFault(_Fault):
-    """A meter that gives nothing, the same value for ever, or no numbers."""
+    """A meter that gives nothing, the same value for ever, no numbers, or that somebody has wired wrongly."""
 
-    kind: Literal["meter_silent", "meter_frozen", "meter_nan"]
+    kind: Literal["meter_silent", "meter_frozen", "meter_nan", "meter_reversed", "meter_swapped"]
     meter: str
 
     def switch(self, world: World, *, on: bool) -> None:

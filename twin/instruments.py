@@ -18,7 +18,7 @@ from controller.defaults import NEVER, UNKNOWN
 from controller.image import Answer, Image, blank_image, frozen
 from controller.kernel import kernel
 from controller.table import Table
-from controller.topology import CONSUMER
+from controller.topology import CONSUMER, CURRENTS
 from twin.boxes import BOX_STEP_MA, obey_at_once
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.outside import Outside, Told
@@ -39,6 +39,7 @@ PROBE = np.dtype(
         ("count", "i8"),
         ("arrives_ms", "i8", (SLOTS,)),
         ("current_ma", "i8", (SLOTS, 3)),
+        ("total_ma", "i8", (SLOTS,)),
     ]
 )
 
@@ -63,14 +64,25 @@ def _put_in_flight(link: Any, arrives_ms: int) -> int:
 
 @kernel
 def poll_meters(
-    polls: Table, meters: Table, grids: Table, boards: Table, now_ms: int, delay_ms: int, noise_ma: float
+    polls: Table,
+    meters: Table,
+    gauges: Table,
+    grids: Table,
+    boards: Table,
+    now_ms: int,
+    delay_ms: int,
+    noise_ma: float,
 ) -> None:
     """Take what every meter sees now; it arrives `delay_ms` later."""
     for m in range(len(polls)):
         slot = _put_in_flight(polls[m], now_ms + delay_ms)
         g = meters[m]["grid"]
+        polls[m]["total_ma"][slot] = 0
         for own in range(3):
-            p = meters[m]["phase"][own]
+            wire = own
+            if gauges[m]["swapped"] != 0 and own < 2:
+                wire = 1 - own
+            p = meters[m]["phase"][wire]
             value = boards[g]["current_ma"][p]
             if meters[m]["role"] == CONSUMER:
                 value = boards[g]["load_ma"][p]
@@ -83,6 +95,12 @@ def poll_meters(
                     polls[m]["dice"] = _roll(polls[m]["dice"])
                     total += polls[m]["dice"] / 2147483648.0
                 value += round(noise_ma * (total - 6.0))
+            value *= meters[m]["sign"]
+            if gauges[m]["reversed"] != 0:
+                value = -value
+            polls[m]["total_ma"][slot] += value
+            if meters[m]["measures"] != CURRENTS:
+                value = abs(value)
             polls[m]["current_ma"][slot][own] = value
 
 
@@ -103,6 +121,10 @@ def hear_meters(seen: Table, polls: Table, gauges: Table, now_ms: int) -> None:
                     seen[m]["current_ma"][own] = UNKNOWN
                 elif gauges[m]["frozen"] == 0:
                     seen[m]["current_ma"][own] = poll["current_ma"][slot][own]
+            if gauges[m]["nan"] != 0:
+                seen[m]["total_ma"] = UNKNOWN
+            elif gauges[m]["frozen"] == 0:
+                seen[m]["total_ma"] = poll["total_ma"][slot]
 
 
 @kernel
@@ -295,7 +317,14 @@ class SimulatedPlant:
         built = world.built
         self._polled_ms = world.now_ms
         poll_meters(
-            self._polls, built.meters, built.grids, world.boards, world.now_ms, self.delay_ms, self.noise_ma
+            self._polls,
+            built.meters,
+            world.gauges,
+            built.grids,
+            world.boards,
+            world.now_ms,
+            self.delay_ms,
+            self.noise_ma,
         )
 
     def _listen(self) -> None:

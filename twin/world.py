@@ -40,7 +40,7 @@ from twin.sessions import Session
 from twin.sources import Load
 from twin.streams import stream
 
-GAUGE = np.dtype([("silent", "i8"), ("frozen", "i8"), ("nan", "i8")])
+GAUGE = np.dtype([("silent", "i8"), ("frozen", "i8"), ("nan", "i8"), ("reversed", "i8"), ("swapped", "i8")])
 
 
 @dataclass(slots=True)

@@ -92,7 +92,7 @@ class Displays:
         self.due_ms = (world.now_ms // self._every_ms + 1) * self._every_ms
         meters, grids = world.built.meters, world.built.grids
         now_ms, delay_ms = world.now_ms, self._delay_ms
-        poll_meters(self._polls, meters, grids, world.boards, now_ms, delay_ms, self._noise_ma)
+        poll_meters(self._polls, meters, world.gauges, grids, world.boards, now_ms, delay_ms, self._noise_ma)
         self._hear()
 
     def look(self, meter: int) -> tuple[Reading, int] | None:
