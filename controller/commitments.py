@@ -25,6 +25,7 @@ from controller.defaults import (
 )
 from controller.image import Answer
 from controller.kernel import kernel
+from controller.session import occupied
 from controller.work import Cycle
 
 ACCEPTED = int(Answer.ACCEPTED)
@@ -95,10 +96,16 @@ def _follow_box(cy: Cycle, c: int) -> None:
 
 @kernel
 def _follow_default(cy: Cycle, c: int) -> None:
-    """Without a transaction the verified default is all that a box may give."""
+    """Without a transaction the verified default is all that a box may give.
+
+    A connector that has said nothing, or that says a car charges, may have a transaction that nobody has
+    announced yet: as after a start of the controller in the middle of its session.
+    """
     kept = cy.kept[c]
     default = cy.seen[c]["default_ma"]
-    if cy.work[c]["active"] == 1 or default == UNKNOWN:
+    if cy.work[c]["active"] == 1 or default == UNKNOWN or kept["seen"] == 0:
+        return
+    if occupied(cy.seen[c]):
         return
     if kept["limit_known"] == 0 or (kept["observed"] == 1 and kept["target_ma"] != default):
         kept["limit_known"] = 1
@@ -165,7 +172,7 @@ def _observe(cy: Cycle, c: int) -> None:
         _observed(cy, c)
         return
     heard = kept["reading_at_ms"]
-    if work["active"] == 0 and kept["ignored"] == 0:
+    if work["active"] == 0 and kept["ignored"] == 0 and not occupied(cy.seen[c]):
         heard = now
     if heard < kept["answer_at_ms"] + DOWN_MS:
         return

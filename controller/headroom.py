@@ -28,6 +28,7 @@ from controller.defaults import (
     WAKING_SLACK_MA,
 )
 from controller.kernel import kernel
+from controller.session import occupied
 from controller.topology import CONSUMER, GUARD, NO_METER, PANIC
 from controller.window import highest, push
 from controller.work import Cycle
@@ -45,7 +46,7 @@ def bound_draws(cy: Cycle) -> None:
         _learn_phases(cy, c)
         # Nobody charges without a transaction; to hold an idle outlet's default for drawn would let a rise of
         # the building hide behind it for hours.
-        idle = work["active"] == 0 and cy.seen[c]["online"] == 1
+        idle = work["active"] == 0 and cy.seen[c]["online"] == 1 and not occupied(cy.seen[c])
         certain = idle or (work["fresh"] == 1 and kept["closed"] == 1 and work["active"] == 1)
         ceiling = min(kept["target_ma"], kept["lowest_ma"])
         unordered = kept["limit_known"] == 0 and kept["fall_since_ms"] == NEVER

@@ -17,6 +17,7 @@ AVAILABLE = int(Status.AVAILABLE)
 NONE = int(Status.NONE)
 PREPARING = int(Status.PREPARING)
 FINISHING = int(Status.FINISHING)
+CHARGING = int(Status.CHARGING)
 SUSPENDED_EV = int(Status.SUSPENDED_EV)
 SUSPENDED_EVSE = int(Status.SUSPENDED_EVSE)
 
@@ -43,6 +44,12 @@ def follow_sessions(cy: Cycle) -> None:
             kept["transaction"] = seen["transaction"]
             _transaction_changed(seen, kept, now)
         _hear_event(seen, kept)
+
+
+@kernel
+def occupied(seen: Any) -> bool:
+    """It says that a car charges or pauses: a transaction runs, whether or not anybody has announced it."""
+    return bool(seen["status"] in (CHARGING, SUSPENDED_EV, SUSPENDED_EVSE))
 
 
 @kernel

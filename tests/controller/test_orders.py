@@ -448,6 +448,22 @@ def test_new_firmware_must_be_proven_again():
     assert [amps for _, _, amps in desk.puts] == [25]
 
 
+@pytest.mark.parametrize("status", [Status.NONE, Status.CHARGING, Status.SUSPENDED_EV])
+def test_a_car_that_charges_before_its_transaction_is_announced_is_booked_at_the_rating(status):
+    desk = Desk(drawn(), proven=False)
+    desk.load_a["main"] = 52.0
+    desk.image.connectors["status"] = status
+    desk.image.connectors["status_at_ms"] = 0
+    desk.cycle(20)  # its default of 0 A is verified, and says nothing of a transaction that runs
+    assert desk.committed_a(0) == (0 if status is Status.NONE else 32)
+    desk.plug(0)
+    desk.cycle(1)
+    desk.draws(0, 32.0)
+    follow(desk, 32, 30)
+    assert desk.alarm(0) == Alarm.NONE
+    assert desk.memory.connectors["proven"][0] == 1
+
+
 def test_in_a_panic_a_box_in_its_proof_is_turned_off_and_that_proves_it():
     desk = unproven(1)
     follow(desk, 32, 6)
