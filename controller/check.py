@@ -39,6 +39,8 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
             return False
         if cy.wanted[c]["put"] == 1 and target > traces.max_ma[c]:
             return False
+        if target > 0 and cy.work[c]["raised"] == 1 and _shut(cy, traces, c):
+            return False
         for own in range(3):
             if cy.built[c]["phase"][own] != traces.phase[c][own]:
                 return False
@@ -58,6 +60,15 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
             if grid["checked_raises"][p] > 0 and grid["checked_ma"][p] > room:
                 return False
     return True
+
+
+@kernel
+def _shut(cy: Cycle, traces: Traces, c: int) -> bool:
+    """Whether somebody has shut it, or a grid that feeds it."""
+    for g in range(len(cy.grids)):
+        if traces.feeders[c][g] == 1 and cy.seen_grids[g]["stop"] != 0:
+            return True
+    return bool(cy.seen[c]["stop"] != 0)
 
 
 @kernel

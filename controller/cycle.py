@@ -10,12 +10,14 @@ from controller.demand import weigh_demands
 from controller.headroom import bound_draws, estimate_loads, sum_book
 from controller.image import Image
 from controller.kernel import kernel
+from controller.notes import take_note
 from controller.orders import plan
 from controller.outcome import ask_for_readings, report
 from controller.ports import Journal, Plant
 from controller.raises import follow_round, raise_to_wishes
 from controller.session import follow_sessions
 from controller.sharing import share
+from controller.stops import follow_stops, shut_off
 from controller.table import copied
 from controller.topology import Topology
 from controller.trust import believe_connectors, believe_meters
@@ -41,14 +43,17 @@ def _run(cy: Cycle, traces: Traces) -> None:
     sum_book(cy)
     compare_meters(cy)
     estimate_loads(cy)
+    follow_stops(cy)
     weigh_demands(cy)
     share(cy)
+    shut_off(cy)
     plan(cy)
     follow_round(cy)
     raise_to_wishes(cy)
     check(cy, traces)
     ask_for_readings(cy)
     report(cy)
+    take_note(cy)
 
 
 def run_cycle(topology: Topology, plant: Plant, memory: Memory, journal: Journal) -> tuple[Decision, Memory]:

@@ -39,6 +39,9 @@ class Because(IntEnum):
     NOT_WORTH = 18  # a change too small for a write
     ROUND = 19  # an earlier round of raises is not closed yet
     FULL = 20  # seems full; probed once an hour
+    MAINTENANCE = 21  # shut off by a person
+    EMERGENCY_STOP = 22
+    OUT_OF_SERVICE = 23  # the last resort has taken it out of service
 
 
 class Alarm(IntFlag):
@@ -61,6 +64,33 @@ class Alarm(IntFlag):
     METER_REVERSED = 8192  # answers our own steps the wrong way round
     METER_SWAPPED = 16384  # answers our own steps on another phase
     METERS_DISAGREE = 32768  # guard and consumer meters do not fit together
+    OUT_OF_SERVICE = 65536  # it never obeyed, and a fuse was overloaded
+
+
+class Note(IntFlag):
+    """What a person should know of a connector or a grid: triggers and endings in docs/notes.md."""
+
+    NONE = 0
+    FULL = 1
+    ONE_PHASE_CHARGING = 2
+    TWO_PHASE_CHARGING = 4
+    CHARGING_PROFILE_REFUSED = 8
+    METER_VALUES_TIMEOUT = 16
+    COMMUNICATION_ERROR = 32
+    NOT_READY = 64
+    UNSUPPORTED = 128
+    IN_ERROR = 256
+    SLEEP_MODE_DETECTED = 512
+    STATION_LIMIT = 1024
+    ISO_15118 = 2048
+    STUBBORN = 4096
+    OVERSHOOT = 8192
+    LIMIT_BY_TOU = 16384
+    LIMIT_BY_PROFILE = 32768
+    LIMIT_FROM_OUTSIDE = 65536
+    MAINTENANCE = 131072
+    EMERGENCY_STOP = 262144
+    OUT_OF_SERVICE = 524288
 
 
 GRID_DECISION = np.dtype(
@@ -73,6 +103,7 @@ GRID_DECISION = np.dtype(
         ("targets_ma", "i8", (3,)),  # sum of the targets
         ("lost", "i8"),  # 1: its meter is lost
         ("alarm", "i8"),
+        ("note", "i8"),
     ]
 )
 CONNECTOR_DECISION = np.dtype(
@@ -90,6 +121,9 @@ CONNECTOR_DECISION = np.dtype(
         ("because_grid", "i8"),  # row, -1
         ("because_phase", "i8"),  # 0..2, -1
         ("alarm", "i8"),
+        ("note", "i8"),
+        ("stop_transaction", "i8"),  # 1: the last resort, until no transaction runs
+        ("unavailable", "i8"),  # 1: out of service until a person releases it
     ]
 )
 SITE_DECISION = np.dtype(
@@ -173,6 +207,7 @@ GRID_MEMORY = np.dtype(
         ("over_since_ms", "i8", (3,)),  # G > 1.1 F
         ("helpless_since_ms", "i8", (3,)),  # G - pending > 1.1 F
         ("panic_until_ms", "i8"),
+        ("breach_since_ms", "i8", (3,)),  # a hard limit is exceeded
         ("apart_since_ms", "i8"),  # its boards together measure more than it does
         ("disagree_since_ms", "i8"),  # consumer meters beside the guard do not fit it
         ("calm_since_ms", "i8"),  # every order under it has been seen to act
@@ -262,6 +297,11 @@ CONNECTOR_MEMORY = np.dtype(
         ("lifted_at_ms", "i8"),
         ("full", "i8"),
         ("probe_at_ms", "i8"),
+        # notes and the last resort
+        ("above_since_ms", "i8"),  # clearly above its limit
+        ("resuming", "i8"),  # 1: turned on again after it had charged, and nothing drawn since
+        ("barred", "i8"),  # 1: out of service
+        ("released", "i8"),  # of the image, when it last counted
     ]
 )
 _DEVICE_MEMORY = [

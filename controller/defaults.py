@@ -80,6 +80,12 @@ PHASE_IN_USE_MA: Final = 4_000
 PHASE_IDLE_MA: Final = 500
 PHASE_READINGS: Final = 2
 
+# -- notes and the last resort ----------------------------------------------------------------- [C 5]
+STUBBORN_MA: Final = 2_000  # above its limit
+STUBBORN_AFTER_MS: Final = 30_000
+SLEEP_AFTER_MS: Final = 120_000  # offered current again for so long, and nothing drawn
+LAST_RESORT_MS: Final = 60_000  # a hard limit breached, with a connector that follows no order
+
 # -- reclaim and turns ------------------------------------------------------------------------- [C 6]
 RECLAIM_AFTER_MS: Final = 60_000
 LIFT_WAIT_MS: Final = 300_000

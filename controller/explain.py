@@ -14,6 +14,7 @@ from controller.decision import Alarm, Because, Decision, Memory
 from controller.defaults import NEVER, PHASE_COUNT, UNKNOWN
 from controller.electrical import PHASES
 from controller.image import Image, Source, Status
+from controller.remarks import NOTES, Remark
 from controller.site import SafeCurrent, Site
 from controller.topology import Topology
 from controller.words import (
@@ -167,6 +168,28 @@ def advice(scene: Scene, kind: Kind, row: int, alarm: Alarm) -> Advice:
         words = OTHER_ALARM if blind else GRID_ALARMS.get(alarm, OTHER_ALARM)
     facts["code"] = (alarm.name or "alarm").lower().replace("_", " ")
     return Advice(words.text.format_map(facts), words.next_step.format_map(facts))
+
+
+def notes(scene: Scene, kind: Literal["grid", "connector"], row: int) -> tuple[Remark, ...]:
+    """The notes of a grid or a connector in words, in the order of their table."""
+    if kind == "grid":
+        said = int(scene.decision.grids[row]["note"])
+        facts = _grid_facts(scene, row)
+        facts |= {"measured": facts["measured"], "allowed": facts["limit"]}
+    else:
+        said = int(scene.decision.connectors[row]["note"])
+        facts = _connector_facts(scene, row)
+        soc = int(scene.image.connectors[row]["soc_percent"])
+        facts |= {
+            "measured": facts["draw"],
+            "allowed": facts["target"],
+            "soc": "-" if soc == UNKNOWN else f"{soc}{THIN}%",
+        }
+    return tuple(
+        Remark(words.label, words.text.format_map(facts), words.more.format_map(facts))
+        for note, words in NOTES.items()
+        if said & note
+    )
 
 
 def chain(scene: Scene, row: int) -> tuple[ChainLink, ...]:

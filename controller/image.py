@@ -122,6 +122,9 @@ CONNECTOR_REPORT = np.dtype(
         ("minimum_speed", "i8"),  # 1: its card charges at the minimum
         ("never_zero", "i8"),  # 1: its car does not wake up again, so it is the last to be turned off
         ("stop", "i8"),  # 0, or Source.MAINTENANCE, Source.EMERGENCY_STOP
+        ("unsupported", "i8"),  # 1: it refused what it was brought in with; a person must help
+        ("soc_percent", "i8"),  # state of charge of the car, UNKNOWN where nobody says
+        ("released", "i8"),  # counts how often a person has put it back into service
     ]
 )
 
@@ -182,6 +185,7 @@ def blank_image(topology: Topology) -> Image:
     for field in ("status_at_ms", "transaction_at_ms", "reading_at_ms", "answered_at_ms"):
         connectors[field] = NEVER
     connectors["current_ma"] = UNKNOWN
+    connectors["soc_percent"] = UNKNOWN
     connectors["weight_percent"] = 100
     connectors["wish_ma"] = topology.connectors["max_ma"]
     for devices in (image.batteries, image.inverters):

@@ -295,7 +295,7 @@ def _prove(cy: Cycle) -> None:
         work = cy.work[c]
         if work["commandable"] == 0 or (kept["proven"] == 1 and kept["limit_known"] == 1):
             continue
-        if cy.wanted[c]["put"] == 1 or _has_panic(cy, c):
+        if cy.wanted[c]["put"] == 1 or _has_panic(cy, c) or work["stop"] != 0:
             continue
         step = cy.built[c]["step_ma"]
         draw = work["draw_ma"]

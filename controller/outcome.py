@@ -19,6 +19,7 @@ from controller.defaults import (
     SLOT_MS,
     UP_MS,
 )
+from controller.image import Source
 from controller.kernel import kernel
 from controller.raises import may_raise, next_round_ms, wants_raise
 from controller.topology import PANIC
@@ -36,6 +37,10 @@ B_PANIC = int(Because.PANIC)
 B_CHECK = int(Because.CHECK)
 B_ROUND = int(Because.ROUND)
 B_NOT_WORTH = int(Because.NOT_WORTH)
+B_MAINTENANCE = int(Because.MAINTENANCE)
+B_EMERGENCY_STOP = int(Because.EMERGENCY_STOP)
+B_OUT_OF_SERVICE = int(Because.OUT_OF_SERVICE)
+SOURCE_EMERGENCY_STOP = int(Source.EMERGENCY_STOP)
 B_WAIT_CONFIRMATION = int(Because.WAIT_CONFIRMATION)
 
 A_METER_LOST = int(Alarm.METER_LOST)
@@ -52,6 +57,7 @@ A_PANIC = int(Alarm.PANIC)
 A_NOT_OBEYING = int(Alarm.NOT_OBEYING)
 A_REFUSED = int(Alarm.REFUSED)
 A_OFFLINE = int(Alarm.OFFLINE)
+A_OUT_OF_SERVICE = int(Alarm.OUT_OF_SERVICE)
 A_STALE = int(Alarm.READINGS_STALE)
 
 
@@ -62,7 +68,9 @@ def ask_for_readings(cy: Cycle) -> None:
     for c in range(len(cy.built)):
         kept = cy.kept[c]
         work = cy.work[c]
-        if work["active"] == 0 or cy.seen[c]["online"] == 0:
+        # A box that has lied is believed at rest only by a reading.
+        unsure = work["active"] == 0 and kept["ignored"] == 1
+        if (work["active"] == 0 and not unsure) or cy.seen[c]["online"] == 0:
             continue
         due = kept["ask_due_ms"] != NEVER and now >= kept["ask_due_ms"]
         asked = kept["asked_at_ms"]
@@ -157,6 +165,10 @@ def _report_connector(cy: Cycle, c: int) -> None:
         alarm |= A_OFFLINE
     elif work["active"] == 1 and work["fresh"] == 0:
         alarm |= A_STALE
+    if kept["barred"] == 1:
+        alarm |= A_OUT_OF_SERVICE
+        wanted["unavailable"] = 1
+        wanted["stop_transaction"] = work["active"]
     wanted["alarm"] = alarm
     cy.wanted_site[0]["alarm"] |= alarm
     _report_reason(cy, c)
@@ -173,10 +185,15 @@ def _report_reason(cy: Cycle, c: int) -> None:
     g = _troubled_grid(cy, c)
     if cy.seen[c]["online"] == 0:
         _because(cy, c, B_OFFLINE, -1)
+    elif kept["barred"] == 1:
+        _because(cy, c, B_OUT_OF_SERVICE, -1)
     elif kept["ignored"] == 1:
         _because(cy, c, B_NOT_OBEYING, -1)
     elif kept["refused_at_ms"] != NEVER:
         _because(cy, c, B_REFUSED, -1)
+    elif work["stop"] != 0:
+        stop = B_EMERGENCY_STOP if work["stop"] == SOURCE_EMERGENCY_STOP else B_MAINTENANCE
+        _because(cy, c, stop, -1)
     elif work["active"] == 0:
         _because(cy, c, B_IDLE, -1)
     elif g >= 0:

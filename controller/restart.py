@@ -26,6 +26,7 @@ PAGE = np.dtype(
         ("limit_known", "i8"),
         ("proven", "i8"),
         ("ignored", "i8"),
+        ("barred", "i8"),
         ("firmware", "i8"),
         ("session", "i8"),
         ("plugged", "i8"),

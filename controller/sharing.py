@@ -108,7 +108,7 @@ def _waits_for_proof(cy: Cycle, c: int) -> bool:
     now = cy.clock[0]["now_ms"]
     kept = cy.kept[c]
     work = cy.work[c]
-    if work["commandable"] == 0 or kept["proven"] == 1 or kept["limit_known"] == 0:
+    if work["commandable"] == 0 or kept["proven"] == 1 or kept["limit_known"] == 0 or work["stop"] != 0:
         return False
     failed = kept["proof_failed_at_ms"]
     if failed != NEVER and now - failed < PROOF_RETRY_MS:
@@ -149,6 +149,7 @@ def _sharing(cy: Cycle, c: int) -> bool:
         and kept["limit_known"] == 1
         and work["last"] == 0
         and work["cap_ma"] >= work["min_ma"]
+        and work["stop"] == 0
     )
 
 
@@ -350,7 +351,7 @@ def _keep_doors_open(cy: Cycle) -> None:
     for c in range(len(cy.built)):
         kept = cy.kept[c]
         work = cy.work[c]
-        if work["last"] == 0 or kept["proven"] == 0 or kept["limit_known"] == 0:
+        if work["last"] == 0 or kept["proven"] == 0 or kept["limit_known"] == 0 or work["stop"] != 0:
             continue
         work["why"] = FULL
         rested = kept["off_since_ms"] == NEVER or now - kept["off_since_ms"] >= SLOT_MS

@@ -116,6 +116,21 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "the raises before it are not finished",
         "Nothing to do: it comes within a minute.",
     ),
+    Because.MAINTENANCE: (
+        "maintenance",
+        "a person has shut it off",
+        "Whoever works there: end the maintenance.",
+    ),
+    Because.EMERGENCY_STOP: (
+        "stop",
+        "the emergency stop holds it",
+        "Release the emergency stop when it is safe.",
+    ),
+    Because.OUT_OF_SERVICE: (
+        "out",
+        "it followed no order while a fuse was overloaded, and was stopped",
+        "Have {identity} repaired, then release it.",
+    ),
     Because.FULL: (
         "full",
         "the car seems to be full",
@@ -224,6 +239,10 @@ CONNECTOR_ALARMS: Final[dict[Alarm, Advice]] = {
     Alarm.READINGS_STALE: Advice(
         "{name} has stopped reporting what it draws. {committed} stay booked.",
         "Check that {identity} sends MeterValues with currents.",
+    ),
+    Alarm.OUT_OF_SERVICE: Advice(
+        "{name} followed no order while a fuse was overloaded: stopped and taken out of service.",
+        "Have {identity} repaired, then release it.",
     ),
     Alarm.CHECK_FAILED: Advice(
         "The last check withheld a raise of {name}.",

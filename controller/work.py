@@ -79,6 +79,7 @@ WORK_CONNECTOR = np.dtype(
         ("cap_level", "i8"),
         ("proof", "i8"),  # 1: chosen for a proof in this cycle
         ("wish_ma", "i8"),
+        ("stop", "i8"),  # 0, or the source that shuts it off
         ("why", "i8"),
         ("why_grid", "i8"),
         ("why_phase", "i8"),

@@ -72,6 +72,14 @@ class Phase(TypedDict):
     booked_a: Amps
 
 
+class Note(TypedDict):
+    """What a person should know that is no alarm."""
+
+    label: str
+    text: str
+    more: str
+
+
 class Grid(TypedDict):
     """A grid now."""
 
@@ -79,6 +87,7 @@ class Grid(TypedDict):
     phases: list[Phase]
     meter_age_s: float | None
     meter_lost: bool
+    notes: list[Note]
 
 
 class Connector(TypedDict):
@@ -103,6 +112,7 @@ class Connector(TypedDict):
     why: str
     sentence: str
     more: str
+    notes: list[Note]
 
 
 class Alarm(TypedDict):

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from dashboards.client import Alarm, ChainLink, Connector, ConnectorPlate, Grid, GridPlate, Live, Phase, Site
+from dashboards.client import (
+    Alarm,
+    ChainLink,
+    Connector,
+    ConnectorPlate,
+    Grid,
+    GridPlate,
+    Live,
+    Note,
+    Phase,
+    Site,
+)
 from dashboards.units import THIN, amps, clock, lasted, number
 
 STYLE: Final = Path(__file__).with_name("style.css")
@@ -26,6 +37,9 @@ STATES: Final[dict[str, tuple[str, str]]] = {
     "ended": ("\N{BLACK SQUARE}", "over"),
 }
 """An icon and a word for every state: never a colour alone."""
+
+HELPLESS: Final = ("not_obeying", "refused", "offline", "out_of_service")
+"""Reasons that only a person can end."""
 
 UP: Final = "\N{BLACK UP-POINTING TRIANGLE} "
 
@@ -104,8 +118,27 @@ def _grid(plate: GridPlate, now: Grid | None) -> str:
     )
     return (
         f'<div class="grid" style="--depth:{plate["depth"]}"><div class="name"><b>{escape(plate["name"])}</b>'
-        f"<small>{fuse} \u00b7 {_meter(plate, now)}</small></div>{bars}</div>"
+        f"<small>{fuse} \u00b7 {_meter(plate, now)}</small>{notes(now['notes'] if now else [])}</div>"
+        f"{bars}</div>"
     )
+
+
+def notes(said: list[Note]) -> str:
+    """Labels of the notes; what each means and what would end it appears when pointed at."""
+    labels = (
+        f'<span title="{escape(note["text"])}. {escape(note["more"])}">{escape(note["label"])}</span>'
+        for note in said
+    )
+    return f'<span class="edge-notes">{"".join(labels)}</span>' if said else ""
+
+
+def remarks(said: list[Note]) -> str:
+    """The notes of one connector in full."""
+    rows = "".join(
+        f"<li><b>{escape(note['label'])}</b>: {escape(note['text'])}. {escape(note['more'])}</li>"
+        for note in said
+    )
+    return f'<ul class="edge-remarks">{rows}</ul>' if said else ""
 
 
 def _meter(plate: GridPlate, now: Grid | None) -> str:
@@ -164,10 +197,11 @@ def _tile(plate: ConnectorPlate, now: Connector) -> str:
     kinds = [
         "charging" if now["charging"] else "waiting" if now["plugged"] else "free",
         *(["stale"] if now["stale"] else []),
-        *(["bad"] if not now["online"] or now["code"] in ("not_obeying", "refused", "offline") else []),
+        *(["bad"] if not now["online"] or now["code"] in HELPLESS else []),
     ]
     values = f"<b>{number(now['draws_a'])}</b> / {amps(now['gets_a'])}" if now["plugged"] else "&nbsp;"
-    mark = (UP if "bad" in kinds else "") + escape(now["mark"])
+    labels = " \u00b7 ".join(note["label"] for note in now["notes"] if note["label"].lower() != now["mark"])
+    mark = (UP if "bad" in kinds else "") + escape(now["mark"] + (f" \u00b7 {labels}" if labels else ""))
     return (
         f'<a class="tile {" ".join(kinds)}" target="_self" href="{connector_page(plate["name"])}"'
         f' title="{escape(now["sentence"])}"><span class="name">{escape(plate["label"])}</span>'

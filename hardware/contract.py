@@ -84,6 +84,14 @@ class PhaseLive(_Model):
     targets_a: Amps = Field(description="sum of what the connectors get")
 
 
+class NoteLive(_Model):
+    """What a person should know that is no alarm."""
+
+    label: str
+    text: str
+    more: str = Field(description="what would give the connector more, or end it")
+
+
 class GridLive(_Model):
     """A grid now."""
 
@@ -91,6 +99,7 @@ class GridLive(_Model):
     phases: list[PhaseLive]
     meter_age_s: float | None = Field(description="age of the newest reading of its meter")
     meter_lost: bool
+    notes: list[NoteLive]
 
 
 class ConnectorLive(_Model):
@@ -115,6 +124,7 @@ class ConnectorLive(_Model):
     why: str
     sentence: str
     more: str = Field(description="what would give it more")
+    notes: list[NoteLive]
 
 
 class AlarmLive(_Model):

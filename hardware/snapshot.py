@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 from controller import explain
 from controller.decision import Alarm, Because
@@ -96,6 +97,7 @@ def _grid(scene: Scene, row: int) -> contract.GridLive:
         ],
         meter_age_s=_age_s(scene, min(at_ms)) if at_ms else None,
         meter_lost=bool(decision["lost"]),
+        notes=_notes(scene, "grid", row),
     )
 
 
@@ -121,8 +123,13 @@ def _connector(scene: Scene, row: int) -> contract.ConnectorLive:
         stale=bool(decision["alarm"] & STALE),
         plugged_for_s=_age_s(scene, int(memory["since_ms"])) if plugged else None,
         code=Because(int(decision["because"])).name.lower(),
+        notes=_notes(scene, "connector", row),
         **words._asdict(),
     )
+
+
+def _notes(scene: Scene, kind: Literal["grid", "connector"], row: int) -> list[contract.NoteLive]:
+    return [contract.NoteLive(**words._asdict()) for words in explain.notes(scene, kind, row)]
 
 
 def alarm(scene: Scene, record: AlarmRecord) -> contract.AlarmLive:
