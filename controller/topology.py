@@ -162,7 +162,8 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         row["guard"] = roles.get("guard", -1)
         row["kind"] = GUARD if "guard" in roles else CONSUMER if "consumer" in roles else NO_METER
         row["excluded"] = any(name in meter.excludes for meter in meters)
-        row["feeds_in"] = grid.feeds_in
+        sources = [*site.battery.values(), *site.inverter.values()]
+        row["feeds_in"] = grid.feeds_in or any(source.fed_by == name for source in sources)
         row["beside"] = "guard" in roles and "consumer" in roles
         rotation = site.rotation(name)
         for own, phase in enumerate(rotation):

@@ -139,7 +139,8 @@ def test_boards_that_measure_more_than_their_feeder_are_an_alarm_and_the_larger_
 
 def test_unless_something_feeds_in_there():
     grids = TREE | {"main": {"feeds_in": True}}
-    desk = Desk(drawn(grids=grids, outlets=[{"fed_by": "board"}], meters=TWO))
+    site = drawn(grids=grids, outlets=[{"fed_by": "board"}], meters=TWO)
+    desk = Desk(site)
     desk.load_a = {"main": 20.0, "board": 30.0}
     desk.cycle(60)
     assert desk.grid_alarm() == Alarm.NONE
