@@ -74,7 +74,7 @@ def ask_for_readings(cy: Cycle) -> None:
             continue
         due = kept["ask_due_ms"] != NEVER and now >= kept["ask_due_ms"]
         asked = kept["asked_at_ms"]
-        stale = work["fresh"] == 0 and (asked == NEVER or now - asked >= ASK_EVERY_MS)
+        stale = (work["fresh"] == 0 or unsure) and (asked == NEVER or now - asked >= ASK_EVERY_MS)
         if due or stale:
             cy.wanted[c]["ask"] = 1
             kept["asked_at_ms"] = now

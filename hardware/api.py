@@ -48,11 +48,12 @@ def create_app(
     commands: Commands | None = None,
     *,
     sessions: Sessions | None = None,
+    release: Callable[[str], str] | None = None,
     registry: CollectorRegistry | None = None,
     outside: Outside | None = None,
 ) -> FastAPI:
-    """The contract of `view`. `sessions` reads the ledger; `registry` holds more metrics of the process;
-    `outside` is what the site can be told by.
+    """The contract of `view`. `sessions` reads the ledger, `release` puts a connector back into service;
+    `registry` holds more metrics of the process; `outside` is what the site can be told by.
     """
     app = FastAPI(
         title="Edge",
@@ -69,6 +70,7 @@ def create_app(
     _add_sessions(app, sessions)
     _add_commands(app, commands or {})
     add_telling(app, outside)
+    _add_release(app, release)
     _add_metrics(app, view, registry)
     _add_faults(app)
     return app
@@ -154,6 +156,19 @@ def _add_commands(app: FastAPI, commands: Commands) -> None:
                 404, f'There is no command "{name}"; there are: {", ".join(commands) or "none"}.'
             )
         return Done(sentence=commands[name]())
+
+
+def _add_release(app: FastAPI, release: Callable[[str], str] | None) -> None:
+    @app.post(
+        "/api/v1/connectors/release",
+        summary="Put a connector back into service that never obeyed",
+        tags=["commands"],
+    )
+    def put_back(connector: str, request: Request) -> Done:
+        refuse_other_origins(request)
+        if release is None:
+            raise HTTPException(404, "This world takes no connector out of service; ask the box of the site.")
+        return Done(sentence=_found(lambda: release(connector)))
 
 
 def _add_metrics(app: FastAPI, view: LiveView, registry: CollectorRegistry | None) -> None:

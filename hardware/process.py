@@ -93,7 +93,7 @@ class _Api(uvicorn.Server):
 
 
 async def _serve(view: LiveView, box: Box, bound: socket.socket) -> None:
-    app = create_app(view, sessions=box.ledger.history, outside=box.outside)
+    app = create_app(view, sessions=box.ledger.history, release=box.release, outside=box.outside)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )

@@ -144,6 +144,13 @@ class Box:
             except TimeoutError:
                 pass
 
+    def release(self, connector: str) -> str:
+        """A person puts `chargepoint/number` back into service. Raises KeyError, a sentence."""
+        if connector not in self.topology.connector_names:
+            raise KeyError(f'There is no connector "{connector}"; name it like its page does.')
+        self._live.connectors[self.topology.connector_names.index(connector)]["released"] += 1
+        return f"{connector} is back in service; its box must show that it obeys before it is raised."
+
     def measure(self) -> Image:
         """A frozen image of the newest values, with what is told from outside in force."""
         clock = self._live.clock[0]

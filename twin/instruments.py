@@ -262,6 +262,7 @@ class SimulatedPlant:
         self._probes = _links(world.seed, "reading", names)
         self._polls = _links(world.seed, "noise", world.topology.meter_names)
         self._polled_ms = -1
+        self._out = np.zeros(len(names), np.bool_)
         self._image = blank_image(world.topology)
         self._chargepoints = list(world.site.chargepoint)
         self._start_utc_ms = round(world.start_utc.timestamp() * 1000)
@@ -378,6 +379,8 @@ class SimulatedPlant:
         rows = decision.connectors
         if self.storage.any:
             self.storage.distribute(decision)
+        if self._out.any() or rows["unavailable"].any():
+            self._keep_out(rows)
         if self.instant:
             self._obey_at_once(rows)
             return
@@ -390,6 +393,13 @@ class SimulatedPlant:
             if row["ask"] and not self._lost(c):
                 self._probes[c]["asked_at_ms"] = self.world.now_ms + self.latency_ms
             c = _next_message(rows, c + 1)
+
+    def _keep_out(self, rows: Table) -> None:
+        """The last resort: a contactor that opens whatever its electronics say, and no card is taken."""
+        self._out[:] = rows["unavailable"] == 1
+        for c in (rows["stop_transaction"] == 1).nonzero()[0].tolist():
+            if self._image.connectors[c]["online"] and not self._lost(c):
+                self._after(self.latency_ms, partial(self.world.stop_transaction, c, "Remote"))
 
     def _obey_at_once(self, rows: Table) -> None:
         world = self.world
@@ -456,7 +466,7 @@ class SimulatedPlant:
 
     def _card(self, event: CardPresented) -> None:
         outlet = self.world.outlets[event.connector]
-        if not outlet["plugged"]:
+        if not outlet["plugged"] or self._out[event.connector]:
             return
         if self.accepts(event.card):
             self.world.start_transaction(event.connector)

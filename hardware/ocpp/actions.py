@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
+from controller.defaults import UNKNOWN
 from hardware.ledger import Stop, Transaction
 from hardware.notices import quoted
 from hardware.ocpp.box import Box
@@ -174,6 +175,8 @@ def _meter_values(box: Box, payload: Payload) -> Reply:
         _note_energy(box, payload, sample, age_ms)
         if sample.current_ma is not None and (newest is None or age_ms <= newest[0]):
             newest = (age_ms, sample)
+        if age_ms <= LIVE_MS and sample.soc_percent != UNKNOWN:
+            outlet.row["soc_percent"] = sample.soc_percent
         if age_ms <= LIVE_MS:
             _adopt(box, outlet, payload.get("transactionId"))
     if newest is not None and newest[0] <= LIVE_MS and newest[1].current_ma is not None:

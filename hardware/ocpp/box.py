@@ -36,6 +36,7 @@ CONFIGURE_S: Final = 30.0
 AGAIN_MS: Final = 1_000  # rest before an order is said again to a box that took the same before
 YOUNG_MS: Final = 5_000  # a transaction so young may not be known to the whole of its box yet
 RESTORE_AGAIN_S: Final = 10.0
+TOLD_AGAIN_MS: Final = 10_000  # the last resort is said again until the box has done it
 
 
 class Box:
@@ -159,6 +160,27 @@ class Box:
         if self.link is not None and self.can_trigger and self.online:
             self._asks[number] = None
             self.link.wake()
+
+    def keep_out(self, number: int, *, unavailable: bool, stop: bool) -> None:
+        """The last resort: out of service or back in, its transaction stopped; said until it is done."""
+        outlet = self.outlets[number]
+        now_ms = self.clock.now_ms()
+        settled = unavailable == outlet.out_of_service and not (stop and outlet.transaction)
+        if settled or self.link is None or not outlet.row["online"] or now_ms < outlet.told_again_ms:
+            return
+        outlet.told_again_ms = now_ms + TOLD_AGAIN_MS
+        if stop and outlet.transaction is not None:
+            running: Payload = {"transactionId": outlet.transaction.id}
+            self._commands.append(Outgoing("RemoteStopTransaction", running, CALL_S, lambda _: None))
+        if unavailable != outlet.out_of_service:
+            wanted: Payload = {"connectorId": number, "type": "Inoperative" if unavailable else "Operative"}
+            done = partial(self._kept_out, outlet, unavailable)
+            self._commands.append(Outgoing("ChangeAvailability", wanted, CALL_S, done))
+        self.link.wake()
+
+    def _kept_out(self, outlet: Outlet, unavailable: bool, outcome: Outcome) -> None:
+        if outcome.status in {"Accepted", "Scheduled"}:
+            outlet.out_of_service = unavailable
 
     async def command(self, action: str, payload: Payload) -> Outcome:
         """A CALL on somebody's behalf, before asks and configuration."""
@@ -369,6 +391,12 @@ class Box:
         """What rules without a transaction has been verified (UNKNOWN: it has not)."""
         outlet.row["default_ma"] = limit_ma
         outlet.settle()
+        self.changed()
+
+    def unsupported(self, refused: bool) -> None:
+        """It has refused every default profile when it was brought in, or has taken one after all."""
+        for outlet in self.outlets.values():
+            outlet.row["unsupported"] = int(refused and self.online)
         self.changed()
 
     def booted(self, vendor: str, model: str, firmware: str, *, asked: bool) -> None:

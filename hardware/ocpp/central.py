@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, Self, cast
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
@@ -81,6 +82,7 @@ class CentralSystem:
             box = Box(name, chargepoint, mine, clock, ledger, cards, notices, on_change)
             self._box_by_identity[box.identity] = self._box_by_name[name] = box
             self._outlet_at += [(box, number) for number in box.outlets]
+        self._told_out = np.zeros(len(self._outlet_at), np.bool_)
         for key, place in zip(topology.connector_names, self._outlet_at, strict=True):
             self._outlet_by_key[key] = place
 
@@ -131,6 +133,13 @@ class CentralSystem:
                 box.put(number, order)
             if row["ask"]:
                 box.ask(number)
+        out = (rows["unavailable"] == 1) | self._told_out
+        for index in out.nonzero()[0]:
+            row = rows[index]
+            box, number = self._outlet_at[index]
+            unavailable = bool(row["unavailable"])
+            box.keep_out(number, unavailable=unavailable, stop=bool(row["stop_transaction"]))
+            self._told_out[index] = unavailable or box.outlets[number].out_of_service
 
     # -- for people ---------------------------------------------------------------------------------
 

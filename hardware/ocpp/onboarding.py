@@ -68,9 +68,12 @@ async def _make_default_sure(box: Box) -> bool:
     if not box.record.commissioned:
         await _clear_foreign_profiles(box)
     elif await _is_in_force(box):
+        box.unsupported(False)
         return True
     if not await _install_default(box):
+        box.unsupported(True)
         return False
+    box.unsupported(False)
     for attempt in (1, 2):
         higher = await _found_higher(box)
         if not higher:

@@ -71,6 +71,10 @@ class Outlet:
         self.restore_default = False
         """A transaction was controlled through the default profile, which must become the fallback again."""
         self.status_asked = False
+        self.out_of_service = False
+        """It was told so, and has said that it does."""
+        self.told_again_ms = 0
+        """Before this the last resort is not said once more."""
 
     # -- orders -------------------------------------------------------------------------------------
 
@@ -160,6 +164,7 @@ class Outlet:
         self.ended = self.transaction.id if self.transaction is not None else self.ended
         self.transaction = None
         self.row["transaction"] = 0
+        self.row["soc_percent"] = UNKNOWN
         self.row["transaction_at_ms"] = at_ms
         self.row["weight_percent"] = 100
         self.row["wish_ma"] = self.max_ma

@@ -15,17 +15,19 @@ from controller.defaults import UNKNOWN
 from controller.electrical import NOMINAL_VOLTAGE_V
 
 ABSURD_FACTOR: Final = 10  # a current above this many times the rating is no reading (mA sold as A)
-CURRENT, POWER, ENERGY, VOLTAGE = (
+CURRENT, POWER, ENERGY, VOLTAGE, SOC = (
     "Current.Import",
     "Power.Active.Import",
     "Energy.Active.Import.Register",
     "Voltage",
+    "SoC",
 )
 _SCALE: Final = {
     CURRENT: {"": Decimal(1000), "A": Decimal(1000), "mA": Decimal(1), "kA": Decimal(1_000_000)},
     POWER: {"": Decimal(1), "W": Decimal(1), "kW": Decimal(1000)},
     ENERGY: {"": Decimal(1), "Wh": Decimal(1), "kWh": Decimal(1000)},
     VOLTAGE: {"": Decimal(1), "V": Decimal(1)},
+    SOC: {"": Decimal(1), "Percent": Decimal(1)},
 }
 _PHASES: Final = {"L1": 0, "L2": 1, "L3": 2, "L1-N": 0, "L2-N": 1, "L3-N": 2}
 _ALL: Final = -1
@@ -41,6 +43,7 @@ class Sample(NamedTuple):
     energy_wh: int | None
     context: str
     faults: tuple[str, ...]
+    soc_percent: int = UNKNOWN
 
 
 def parse_timestamp(text: str) -> datetime | None:
@@ -64,7 +67,7 @@ def _sample(element: dict[str, Any], phases: int, max_ma: int) -> Sample:
     faults: list[str] = []
     values: dict[str, dict[int, Decimal]] = {}
     sampled = element["sampledValue"]
-    for measurand in (CURRENT, POWER, ENERGY, VOLTAGE):
+    for measurand in _SCALE:
         values[measurand] = _collect(measurand, sampled, faults)
     current = _current(values, phases)
     largest_ma = max((abs(ma) for ma in current or () if ma != UNKNOWN), default=0)
@@ -79,7 +82,13 @@ def _sample(element: dict[str, Any], phases: int, max_ma: int) -> Sample:
         None if energy is None else int(energy),
         context,
         tuple(faults),
+        _soc_percent(values[SOC]),
     )
+
+
+def _soc_percent(found: dict[int, Decimal]) -> int:
+    soc = found.get(_ALL)
+    return int(soc) if soc is not None and 0 <= soc <= 100 else UNKNOWN
 
 
 def _collect(measurand: str, sampled: list[dict[str, Any]], faults: list[str]) -> dict[int, Decimal]:
@@ -89,7 +98,8 @@ def _collect(measurand: str, sampled: list[dict[str, Any]], faults: list[str]) -
         for value in sampled
         if value.get("measurand", ENERGY) == measurand and value.get("format") != "SignedData"
     ]
-    outside = [value for value in mine if value.get("location", "Outlet") != "Inlet"]
+    # The car's own battery tells its state of charge; a current at the inlet is that of another meter.
+    outside = [v for v in mine if measurand == SOC or v.get("location", "Outlet") != "Inlet"]
     found: dict[int, Decimal] = {}
     for value in outside or mine:
         phase = _PHASES.get(value.get("phase", ""), _ALL if "phase" not in value else None)

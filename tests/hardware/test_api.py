@@ -154,3 +154,22 @@ def test_a_world_without_ledger_and_before_its_first_cycle_says_so():
         assert answer.json() == {"error": "This world keeps no sessions; ask the box that runs the site."}
         assert httpx2.get(f"{address}/api/v1/health").status_code == 503
         assert httpx2.get(f"{address}/api/v1/live").json()["state"] == "starting"
+
+
+def test_a_connector_is_released_by_name_and_only_from_a_page_of_our_own(view):
+    released = []
+
+    def release(connector):
+        if connector != "bay_01/1":
+            raise KeyError(f'There is no connector "{connector}".')
+        released.append(connector)
+        return f"{connector} is back in service."
+
+    with serving(create_app(view, release=release)) as address, httpx2.Client(base_url=address) as client:
+        path = "/api/v1/connectors/release"
+        answer = client.post(path, params={"connector": "bay_01/1"})
+        assert answer.json() == {"sentence": "bay_01/1 is back in service."}
+        assert client.post(path, params={"connector": "bay_77/1"}).status_code == 404
+        evil = {"Origin": "https://evil.example"}
+        assert client.post(path, params={"connector": "bay_01/1"}, headers=evil).status_code == 403
+    assert released == ["bay_01/1"]

@@ -36,7 +36,7 @@ def site(**main):
         },
     }
     meters = {
-        "guard": {"grid": "main", "role": "guard", "on_failure": {"safe_current_a": 12}},
+        "guard": {"grid": "main", "role": "guard", "on_failure": {"safe_current_a": 10}},
         "rest": {"grid": "turned", "role": "consumer"},
     }
     tables = {"name": "small", "timezone": "Europe/Amsterdam", "grid": grids, "meter": meters}

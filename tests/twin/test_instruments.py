@@ -6,6 +6,8 @@ import pytest
 from controller.decision import empty_decision
 from controller.defaults import NEVER, UNKNOWN
 from controller.image import Answer, Status
+from controller.site import build
+from tests.twin import small_site
 from tests.twin.small_site import stay, world
 from tests.twin.test_world import step_load
 from twin.instruments import SimulatedPlant
@@ -249,3 +251,51 @@ def test_in_minute_mode_nothing_takes_time():
     assert image.meters["at_ms"][0] == 120_000
     assert image.meters["current_ma"][0].tolist() == [16_000] * 3
     assert image.connectors["reading_at_ms"][0] == 120_000
+
+
+def test_the_last_resort_opens_the_contactor_and_takes_no_card():
+    seen = plant(stay(), links={"latency_s": 0.5})
+    seen.advance(60_000)
+    assert seen.measure().connectors["transaction"][0] != 0
+    decision = empty_decision(seen.world.topology)
+    decision.connectors["unavailable"][0] = decision.connectors["stop_transaction"][0] = 1
+    seen.distribute(decision)
+    seen.advance(62_000)
+    assert seen.measure().connectors["transaction"][0] == 0
+    assert seen.world.outlets["draw_ma"][0].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("measures", "said"),
+    [
+        ({}, {"current_ma": [-5_000, 2_000, 3_000]}),
+        ({"invert_polarity": True}, {"current_ma": [5_000, -2_000, -3_000]}),
+        ({"measures": "magnitudes"}, {"current_ma": [5_000, 2_000, 3_000]}),
+        ({"measures": "total_power"}, {"total_ma": 0}),
+    ],
+)
+def test_a_meter_says_what_its_kind_knows(measures, said):
+    tables = small_site.site().model_dump()
+    tables["meter"]["guard"] |= measures | {"role": "consumer"}
+    built = build(tables, "small")
+    made = small_site.world(built=built, loads=())
+    made.boards["own_ma"][0] = [-5_000, 2_000, 3_000]
+    made.touch()
+    seen = SimulatedPlant(made)
+    seen.advance(5_000)
+    row = seen.measure().meters[0]
+    for field, value in said.items():
+        assert row[field].tolist() == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("reversed", [-1_000, -2_000, -3_000]), ("swapped", [2_000, 1_000, 3_000])]
+)
+def test_a_meter_may_be_wired_wrongly(kind, said):
+    made = small_site.world()
+    made.boards["own_ma"][0] = [1_000, 2_000, 3_000]
+    made.gauges[kind][0] = 1
+    made.touch()
+    seen = SimulatedPlant(made)
+    seen.advance(5_000)
+    assert seen.measure().meters["current_ma"][0].tolist() == said
