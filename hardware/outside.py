@@ -28,7 +28,7 @@ from controller.external import (
     instruction_faults,
 )
 from controller.image import Image
-from controller.instructions import Standing, narrowed
+from controller.instructions import InForce, Standing, narrowed
 from controller.site import Site
 from controller.topology import Topology
 from hardware.clock import Clock
@@ -51,7 +51,12 @@ CREATE TABLE IF NOT EXISTS instructions (
   body TEXT NOT NULL, ttl_s INTEGER, told_utc TEXT NOT NULL,
   PRIMARY KEY (place, name, kind, id)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS history (
+  at_utc TEXT NOT NULL, place TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
+  body TEXT
+) STRICT;
 """
+"""`history` is for whoever asks what was told when; `body` NULL: taken back. A renewal is no news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Outside:
         self._notices = notices
         self._standing = Standing(site, topology)
         self._told: dict[str, Told] = {}
+        self._in_force: InForce | None = None
         self.on_change: Callable[[], None] = _nobody
         self._file = DurableFile(
             path, _SCHEMA, notices, lambda: [_kept(told) for told in self._told.values()]
@@ -96,7 +102,22 @@ class Outside:
         """A frozen copy of an image, narrowed by what is in force at its time."""
         clock = live.clock[0]
         now_ms, utc_ms = int(clock["now_ms"]), int(clock["utc_ms"])
-        return narrowed(live, self._standing.at(now_ms, utc_ms, utc_trusted=bool(clock["utc_trusted"])))
+        rows = self._standing.at(now_ms, utc_ms, utc_trusted=bool(clock["utc_trusted"]))
+        if rows is not self._in_force:
+            self._in_force = rows
+            self._say_who_is_silent(now_ms)
+        return narrowed(live, rows)
+
+    def _say_who_is_silent(self, now_ms: int) -> None:
+        """Whoever set a limit with a fallback should have renewed it."""
+        for told, instruction in self.all():
+            what, ended = told.what, NEVER < instruction.until_ms <= now_ms
+            if ended and isinstance(what, ExternalLimit) and what.fallback(0) is not None:
+                sentence = (
+                    f"Limit {told.id} of {told.place.kind} {told.place.name} was not renewed: its fallback"
+                    " holds until it is told anew or taken back."
+                )
+                self._notices.say(told.key, "silent", sentence)
 
     # -- told and taken back ------------------------------------------------------------------------
 
@@ -108,8 +129,11 @@ class Outside:
         """In force from now on; True once it is on disk, False when the disk does not take it."""
         self._forget_the_expired()
         told = Told(place, kind, number, what, ttl_s, self._clock.utc())
+        before = self._told.get(told.key)
         self._stand(told, left_s=ttl_s, doubtful=False)
         self.on_change()
+        if before is None or before.what != what:
+            self._file.put(_noted(told, self._clock.utc(), told.what.model_dump_json(by_alias=True)))
         return bool(await self._file.durable(_kept(told), _not_on_disk))
 
     async def withdraw(self, place: Place, kind: Kind, number: str) -> bool:
@@ -119,6 +143,7 @@ class Outside:
             return False
         self._standing.withdraw(told.key)
         self.on_change()
+        self._file.put(_noted(told, self._clock.utc(), None))
         await self._file.durable(_gone(told), _not_on_disk)
         return True
 
@@ -201,6 +226,15 @@ def _kept(told: Told) -> Work:
     def write(database: sqlite3.Connection) -> bool:
         database.execute("INSERT OR REPLACE INTO instructions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         return True
+
+    return write
+
+
+def _noted(told: Told, at_utc: datetime, body: str | None) -> Work:
+    values = (at_utc.isoformat(), told.place.kind, told.place.name, told.kind, told.id, body)
+
+    def write(database: sqlite3.Connection) -> None:
+        database.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?)", values)
 
     return write
 

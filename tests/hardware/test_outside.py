@@ -1,5 +1,6 @@
 """What a site is told over HTTP: in force at once, one sentence when it is wrong, alive after a restart."""
 
+import json
 import sqlite3
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -303,6 +304,28 @@ def test_what_has_ended_and_leaves_nothing_is_not_kept_for_ever(tmp_path):
         assert {one["id"] for one in box.get("instructions").json()} == {"lasting", "maintenance"}
     with closing(sqlite3.connect(tmp_path / "instructions.db")) as database:
         assert database.execute("SELECT count(*) FROM instructions").fetchone() == (2,)
+
+
+def test_whoever_does_not_renew_its_limit_is_told_of_in_one_line(tmp_path):
+    with garage(tmp_path) as box:
+        box.put("grids/main/limits/dso", HARD | {"fallback_a": 10})
+        box.put("grids/main/limits/a while", HARD)
+        box.seconds.value = 1800
+        box.in_force()
+        box.in_force()
+        assert [notice.sentence for notice in box.said] == [
+            "Limit dso of grid main was not renewed: its fallback holds until it is told anew or taken back."
+        ]
+
+
+def test_what_was_told_and_taken_back_is_kept_for_whoever_asks_later_and_a_renewal_is_no_news(tmp_path):
+    with garage(tmp_path) as box:
+        for limit_a in (16, 16, 10):
+            box.put("grids/main/limits/dso", HARD | {"limit_a": limit_a})
+        box.delete("grids/main/limits/dso")
+    with closing(sqlite3.connect(tmp_path / "instructions.db")) as database:
+        bodies = [body for (body,) in database.execute("SELECT body FROM history ORDER BY rowid")]
+    assert [json.loads(body)["limit_a"][0] if body else None for body in bodies] == [16, 10, None]
 
 
 def test_while_the_disk_takes_nothing_an_instruction_holds_and_says_that_it_is_not_kept(tmp_path):
