@@ -10,6 +10,8 @@ import structlog
 from controller.cycle import calculate
 from controller.decision import empty_decision
 from controller.defaults import NEVER
+from controller.external import Place, Stop
+from controller.image import Source
 from controller.site import parse
 from controller.topology import compile_site
 from hardware import journal
@@ -147,6 +149,31 @@ def test_a_reading_above_the_fuse_is_thought_about_at_once(tmp_path):
                 assert seen[0] - stepped_s < 0.3
             looping.cancel()
             await asyncio.wait([looping])
+
+    run(story(), speed=1)
+
+
+def test_a_stop_is_thought_about_at_once_and_holds_after_a_restart(tmp_path):
+    stopped = []
+
+    def watch(topology, image, memory):
+        if image.grids[0]["stop"] == Source.EMERGENCY_STOP:
+            stopped.append(asyncio.get_running_loop().time())
+        return empty_decision(topology), memory
+
+    async def story():
+        async with box_of(tmp_path / "store", think=watch) as box:
+            looping = asyncio.create_task(box.run())
+            await asyncio.sleep(1.3)
+            told_s = asyncio.get_running_loop().time()
+            stop = Stop(reason="emergency_stop", by="J. Smit")
+            await box.outside.tell(Place("grid", "main"), "stops", "emergency_stop", stop, None)
+            await until(lambda: stopped, within_s=5)
+            assert stopped[0] - told_s < 0.3
+            looping.cancel()
+            await asyncio.wait([looping])
+        async with box_of(tmp_path / "store") as box:
+            assert box.measure().grids[0]["stop"] == Source.EMERGENCY_STOP
 
     run(story(), speed=1)
 
