@@ -1,0 +1,59 @@
+"""Limits from outside act on true currents: told by a story, thought through, ordered, followed by cars."""
+
+import pytest
+
+from controller.cycle import calculate
+from controller.decision import first_memory
+from tests.twin import small_site
+from twin.instruments import SimulatedPlant
+from twin.outside import Told
+from twin.pace import Pace
+
+CARS = (small_site.stay(0, end_s=9_000), small_site.stay(1, end_s=9_000))
+ONE = {"connector": "one/1"}
+
+
+def true_amps(story=(), *, minutes, load=(), **main):
+    """What the two cars draw at these minutes after 09:00 in Amsterdam, without instructions 32 A each."""
+    site = small_site.site(**main)
+    world = small_site.world(*CARS, built=site, loads=load)
+    plant = SimulatedPlant(world, told=[Told.model_validate(told) for told in story])
+    topology = world.topology
+    memory = first_memory(topology, proven=True)
+    pace = Pace(plant, 1000, max(minutes) * 60_000)
+    found, wanted = [], sorted(minutes)
+    while True:
+        image = plant.measure()
+        decision, memory = calculate(topology, image, memory)
+        plant.distribute(decision)
+        going = pace.next_cycle(image, decision)
+        while wanted and world.now_ms >= wanted[0] * 60_000:
+            found.append(tuple(world.outlets["draw_ma"].max(axis=1) / 1000))
+            wanted.pop(0)
+        if not going:
+            return found
+
+
+def test_a_cap_on_one_chargepoint_holds_for_its_time_and_its_neighbour_goes_on():
+    story = [{"at_s": 600, "chargepoint": "one", "limit": {"limit_a": 10, "ttl_s": 600, "fallback_a": 16}}]
+    assert true_amps(story, minutes=[9, 12, 25]) == [(32, 32), (10, 32), (16, 32)]
+
+
+def test_a_recurring_profile_of_the_site_file_caps_a_chargepoint_in_its_hours():
+    plan = {"startSchedule": "2026-01-01T09:10:00", "chargingRateUnit": "A"}
+    plan["chargingSchedulePeriod"] = [{"startPeriod": 0, "limit": 8}, {"startPeriod": 600, "limit": 1000}]
+    profile = {"chargingProfileId": 1, "stackLevel": 0, "chargingProfileKind": "Recurring"}
+    profile |= {"recurrencyKind": "Daily", "chargingSchedule": plan}
+    story = [{"at_s": 0, "chargepoint": "two", "profile": {"profile": profile}}]
+    assert true_amps(story, minutes=[9, 12, 25]) == [(32, 32), (32, 8), (32, 32)]
+
+
+@pytest.mark.parametrize("reason", ["maintenance", "emergency_stop"])
+def test_a_stop_of_a_connector_turns_it_off_until_it_is_taken_back(reason):
+    story = [{"at_s": 600, "until_s": 900, "stop": {"reason": reason}} | ONE]
+    assert true_amps(story, minutes=[9, 11, 25]) == [(32, 32), (0, 32), (32, 32)]
+
+
+def test_a_stop_of_a_board_turns_off_what_is_under_it_and_nothing_else():
+    story = [{"at_s": 600, "until_s": 900, "grid": "turned", "stop": {"reason": "emergency_stop"}}]
+    assert true_amps(story, minutes=[9, 11, 25]) == [(32, 32), (32, 0), (32, 32)]
