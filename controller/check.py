@@ -9,7 +9,7 @@ draws on a phase it is not booked on.
 from __future__ import annotations
 
 from controller.decision import Alarm
-from controller.defaults import UNKNOWN
+from controller.defaults import TOGETHER, UNKNOWN
 from controller.kernel import kernel
 from controller.orders import move_sums
 from controller.wiring import Traces
@@ -51,13 +51,13 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
     _add_up(cy, traces)
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
-        for p in range(3):
-            room = grid["limit_ma"][p] - grid["margin_ma"][p] - grid["load_ma"][p]
-            if grid["checked_ma"][p] != grid["committed_ma"][p]:
+        for line in range(grid["lines"]):
+            room = grid["limit_ma"][line] - grid["margin_ma"][line] - grid["load_ma"][line]
+            if grid["checked_ma"][line] != grid["committed_ma"][line]:
                 return False
-            if grid["limit_ma"][p] > traces.fuse_ma[g][p]:
+            if grid["limit_ma"][line] > traces.fuse_ma[g][line]:
                 return False
-            if grid["checked_raises"][p] > 0 and grid["checked_ma"][p] > room:
+            if grid["checked_raises"][line] > 0 and grid["checked_ma"][line] > room:
                 return False
     return True
 
@@ -84,8 +84,11 @@ def _add_up(cy: Cycle, traces: Traces) -> None:
                 continue
             grid = cy.grids[g]
             for p in range(3):
-                grid["checked_ma"][p] += kept["committed_ma"] * kept["phases"][p]
+                committed = kept["committed_ma"] * kept["phases"][p]
+                grid["checked_ma"][p] += committed
+                grid["checked_ma"][TOGETHER] += committed
                 grid["checked_raises"][p] += raised * kept["phases"][p]
+                grid["checked_raises"][TOGETHER] += raised * kept["phases"][p]
 
 
 @kernel

@@ -10,6 +10,7 @@ from controller.demand import weigh_demands
 from controller.headroom import bound_draws, estimate_loads, sum_book
 from controller.image import Image
 from controller.kernel import kernel
+from controller.limits import narrow_limits, open_limits
 from controller.notes import take_note
 from controller.orders import plan
 from controller.outcome import ask_for_readings, report
@@ -36,6 +37,7 @@ def calculate(topology: Topology, image: Image, memory: Memory) -> tuple[Decisio
 @kernel
 def _run(cy: Cycle, traces: Traces) -> None:
     follow_sessions(cy)
+    open_limits(cy)
     believe_meters(cy)
     believe_connectors(cy)
     follow_orders(cy)
@@ -45,6 +47,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
     estimate_loads(cy)
     follow_stops(cy)
     weigh_demands(cy)
+    narrow_limits(cy)
     share(cy)
     shut_off(cy)
     plan(cy)

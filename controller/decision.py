@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from controller.defaults import NEVER, UNKNOWN
+from controller.defaults import LINES, NEVER, UNKNOWN
 from controller.table import Table
 from controller.topology import Topology
 
@@ -96,11 +96,19 @@ class Note(IntFlag):
 GRID_DECISION = np.dtype(
     [
         ("limit_ma", "i8", (3,)),  # effective limit
+        ("source", "i8", (LINES,)),  # who set it
         ("margin_ma", "i8", (3,)),
         ("measured_ma", "i8", (3,)),  # newest believed guard reading, UNKNOWN
         ("estimate_ma", "i8", (3,)),  # of the uncontrolled load
         ("committed_ma", "i8", (3,)),  # sum of the commitments
         ("targets_ma", "i8", (3,)),  # sum of the targets
+        ("lines", "i8"),  # LINES: its phases together are limited too; else what follows says nothing
+        ("sum_limit_ma", "i8"),
+        ("sum_margin_ma", "i8"),
+        ("sum_measured_ma", "i8"),
+        ("sum_estimate_ma", "i8"),
+        ("sum_committed_ma", "i8"),
+        ("sum_targets_ma", "i8"),
         ("lost", "i8"),  # 1: its meter is lost
         ("alarm", "i8"),
         ("note", "i8"),
@@ -119,7 +127,7 @@ CONNECTOR_DECISION = np.dtype(
         ("ask", "i8"),  # 1: trigger MeterValues now
         ("because", "i8"),
         ("because_grid", "i8"),  # row, -1
-        ("because_phase", "i8"),  # 0..2, -1
+        ("because_phase", "i8"),  # 0..2, TOGETHER, -1
         ("alarm", "i8"),
         ("note", "i8"),
         ("stop_transaction", "i8"),  # 1: the last resort, until no transaction runs
@@ -215,6 +223,10 @@ GRID_MEMORY = np.dtype(
         ("looked_at_ms", "i8"),  # the last calm look: what the guard measured, what the cars drew
         ("looked_measured_ma", "i8", (3,)),
         ("looked_drawn_ma", "i8", (3,)),
+        ("flow_ma", "i8", (3,)),  # what flowed since the last cycle
+        ("heat", "i8", (3,)),  # of its breaker, in millionths of what its rating heats it to
+        ("quarter", "i8"),  # running quarter of an hour, counted from the epoch
+        ("quarter_mas", "i8"),  # charge of it so far over all phases, mA s
     ]
 )
 METER_MEMORY = np.dtype(

@@ -13,6 +13,8 @@ NEVER: Final = -1  # "has not happened", in every field that holds a time
 UNKNOWN: Final = -(2**62)  # a missing measurement; never 0
 UNLIMITED_MA: Final = 1_000_000_000
 PHASE_COUNT: Final = 3
+LINES: Final = 4  # what a grid limits: its three phases, and their sum
+TOGETHER: Final = 3  # the sum: a power at nominal voltage
 MAX_DEPTH: Final = 8  # grids between a connector and the connection, both included
 
 # -- margin and measurement error ---------------------------------------------------------- [C 1, 2]
@@ -57,6 +59,10 @@ RESPONSE_CLEARS: Final = 3  # right answers in a row that end the doubt
 PANIC_PER_MILLE: Final = 1_100
 PANIC_PENDING_MS: Final = 3_000
 PANIC_HOLD_MS: Final = 30_000
+
+# -- quarters of an hour ----------------------------------------------------------------------- [C 14]
+QUARTER_MS: Final = 900_000
+QUARTER_REST_MS: Final = 60_000  # what is left of a quarter is spread over this long at least
 
 # -- orders ------------------------------------------------------------------------------------ [C 5]
 ANSWER_MS: Final = 10_000  # no answer: outcome unknown, send again

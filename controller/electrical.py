@@ -8,6 +8,8 @@ from __future__ import annotations
 
 PHASES = ("L1", "L2", "L3")
 L1, L2, L3 = 0, 1, 2
+LINE_NAMES = (*PHASES, "L1+L2+L3")
+"""Phases of a grid and their sum, as people read them."""
 
 NOMINAL_VOLTAGE_V = 230
 """Line to neutral (IEC 60038)."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 from controller.decision import Alarm, Because, Decision, Memory
-from controller.defaults import NEVER, PHASE_COUNT, UNKNOWN
-from controller.electrical import PHASES
+from controller.defaults import LINES, NEVER, PHASE_COUNT, TOGETHER, UNKNOWN
+from controller.electrical import LINE_NAMES
 from controller.image import Image, Source, Status
 from controller.remarks import NOTES, Remark
 from controller.site import SafeCurrent, Site
@@ -24,6 +24,7 @@ from controller.words import (
     OTHER_ALARM,
     PLANNED,
     REASONS,
+    SOURCES,
     WEIGHED,
     Advice,
 )
@@ -125,17 +126,27 @@ def draw_ma(scene: Scene, row: int) -> tuple[int, int, int]:
     return (first, second, third)
 
 
-def booked_ma(decision: Decision, grid: int, phase: int) -> int:
-    """The book of a phase: other load as estimated, plus all that connectors may draw."""
+def line_ma(decision: Decision, grid: int, what: str, line: int) -> int:
+    """A current of a grid on one of its phases, or of all together."""
     row = decision.grids[grid]
-    estimate_ma = int(row["estimate_ma"][phase])
-    return UNKNOWN if estimate_ma == UNKNOWN else estimate_ma + int(row["committed_ma"][phase])
+    return int(row[f"sum_{what}_ma"] if line == TOGETHER else row[f"{what}_ma"][line])
 
 
-def used_ma(decision: Decision, grid: int, phase: int) -> int:
+def source(decision: Decision, grid: int, line: int) -> Source:
+    """Who set the limit of a line."""
+    return Source(int(decision.grids[grid]["source"][line]))
+
+
+def booked_ma(decision: Decision, grid: int, line: int) -> int:
+    """The book of a line: other load as estimated, plus all that connectors may draw."""
+    estimate_ma = line_ma(decision, grid, "estimate", line)
+    return UNKNOWN if estimate_ma == UNKNOWN else estimate_ma + line_ma(decision, grid, "committed", line)
+
+
+def used_ma(decision: Decision, grid: int, line: int) -> int:
     """What flows, as measured; where nobody measures, the book."""
-    measured_ma = int(decision.grids[grid]["measured_ma"][phase])
-    return booked_ma(decision, grid, phase) if measured_ma == UNKNOWN else measured_ma
+    measured_ma = line_ma(decision, grid, "measured", line)
+    return booked_ma(decision, grid, line) if measured_ma == UNKNOWN else measured_ma
 
 
 def reason(scene: Scene, row: int) -> Reason:
@@ -148,6 +159,9 @@ def reason(scene: Scene, row: int) -> Reason:
     planned = scene.image.connectors[row]["wish_source"] == Source.PLANNER
     if because is Because.WISH and planned:
         words = PLANNED
+    if because is Because.FUSE:
+        by = source(scene.decision, int(decision["because_grid"]), int(decision["because_phase"]))
+        words = SOURCES[by].reason or words
     facts = _connector_facts(scene, row)
     if because in SHARED_RULES and scene.image.connectors[row]["weight_percent"] != 100:
         facts["whose"] = "the departure plan" if planned else "its card"
@@ -224,14 +238,15 @@ def chain(scene: Scene, row: int) -> tuple[ChainLink, ...]:
 def _grid_links(scene: Scene, row: int, grid: int, why: str) -> Iterator[ChainLink]:
     """A grid on each phase that the connector is booked on."""
     decision = scene.decision.connectors[row]
-    for phase in range(PHASE_COUNT):
-        if decision["phases"][phase]:
+    for phase in range(LINES):
+        together = phase == TOGETHER and scene.decision.grids[grid]["lines"] == LINES
+        if together or (phase < TOGETHER and decision["phases"][phase]):
             binding = bool(why) and int(decision["because_phase"]) in (-1, phase)
             yield ChainLink(
                 "grid",
                 scene.topology.grid_names[grid],
                 phase,
-                int(scene.decision.grids[grid]["limit_ma"][phase]),
+                line_ma(scene.decision, grid, "limit", phase),
                 booked_ma(scene.decision, grid, phase),
                 binding,
                 why if binding else "",
@@ -277,7 +292,7 @@ def _bottleneck(scene: Scene) -> str:
         return ""
     grid, phase = min(places, key=lambda place: (-places[place], place))
     facts = _place_facts(scene, grid, phase)
-    booked = " booked" if scene.decision.grids[grid]["measured_ma"][phase] == UNKNOWN else ""
+    booked = " booked" if line_ma(scene.decision, grid, "measured", phase) == UNKNOWN else ""
     return f"{facts['where']} is the bottleneck, {facts['used']} of {facts['limit']}{booked}"
 
 
@@ -313,16 +328,17 @@ def _grid_facts(scene: Scene, grid: int) -> dict[str, str]:
 def _place_facts(scene: Scene, grid: int, phase: int) -> dict[str, str]:
     """What can be said of a phase of a grid; `grid` -1 is the site as a whole, `phase` -1 all three."""
     if grid < 0:
-        unknown = dict.fromkeys(("phase", "limit", "booked", "used", "age", "safe", "address"), "-")
+        unknown = dict.fromkeys(("phase", "limit", "by", "booked", "used", "age", "safe", "address"), "-")
         place = {"grid": "the site", "where": "the site", "meter": "the meter", "Meter": "The meter"}
         return {**unknown, **place, "on_failure": ""}
     name = scene.topology.grid_names[grid]
     at = max(phase, 0)
     return {
         "grid": name,
-        "phase": PHASES[phase] if phase >= 0 else "",
-        "where": f"{name} {PHASES[phase]}" if phase >= 0 else name,
-        "limit": amps(int(scene.decision.grids[grid]["limit_ma"][at])),
+        "phase": LINE_NAMES[phase] if phase >= 0 else "",
+        "where": f"{name} {LINE_NAMES[phase]}" if phase >= 0 else name,
+        "limit": amps(line_ma(scene.decision, grid, "limit", at)),
+        "by": f" by {by}" if (by := SOURCES[source(scene.decision, grid, at)].words) else "",
         "booked": number(booked_ma(scene.decision, grid, at)),
         "used": number(used_ma(scene.decision, grid, at)),
         **_meter_facts(scene, grid),

@@ -24,6 +24,7 @@ from controller.defaults import (
     PHASE_READINGS,
     POOLED_TOLERANCE_MA,
     PV_CREDIT_PER_MILLE,
+    TOGETHER,
     WAKING_PATIENCE_MS,
     WAKING_SLACK_MA,
 )
@@ -137,7 +138,9 @@ def sum_book(cy: Cycle) -> None:
         for p in range(3):
             if kept["phases"][p] == 0:
                 continue
-            work["phase_bits"] |= 1 << p
+            work["load"][p] = 1
+            work["load"][TOGETHER] += 1
+            work["line_bits"] |= 1 << p | 1 << TOGETHER
             low = work["low_ma"][p]
             high = work["high_ma"][p]
             drawing = int(work["reading_ma"][p] >= DRAWING_MA)
@@ -157,6 +160,12 @@ def sum_book(cy: Cycle) -> None:
                         heard = min(heard, kept["previous_at_ms"])
                     grid["oldest_ms"][p] = min(grid["oldest_ms"][p], heard)
                 grid["pending_ma"][p] += _invisible_fall(cy, c, g, p)
+    for g in range(len(cy.grids)):
+        grid = cy.grids[g]
+        for p in range(3):
+            grid["committed_ma"][TOGETHER] += grid["committed_ma"][p]
+            grid["targets_ma"][TOGETHER] += grid["targets_ma"][p]
+            grid["pending_ma"][TOGETHER] += grid["pending_ma"][p]
 
 
 @kernel

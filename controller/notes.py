@@ -10,6 +10,7 @@ from controller.decision import Because, Note
 from controller.defaults import (
     DOWN_MS,
     DRAWING_MA,
+    LINES,
     NEVER,
     PHASE_COUNT,
     PHASE_IDLE_MA,
@@ -17,6 +18,7 @@ from controller.defaults import (
     SLEEP_AFTER_MS,
     STUBBORN_AFTER_MS,
     STUBBORN_MA,
+    TOGETHER,
     UNKNOWN,
 )
 from controller.image import Source, Status
@@ -80,28 +82,15 @@ def _stop_note(stop: int) -> int:
 
 @kernel
 def _limit_note(cy: Cycle, g: int) -> int:
-    """Whose limit is the tightest of the grid on some phase or on their sum, if it is not the fuse."""
-    said = cy.seen_grids[g]
+    """Whose limit rules the grid on some phase, or on their sum where that is tighter than all together."""
+    grid = cy.grids[g]
     note = 0
     whole = 0
-    for p in range(3):
-        fuse = cy.built_grids[g]["limit_ma"][p]
-        least = min(fuse, said["hard_ma"][p], said["soft_ma"][p], said["charging_ma"][p])
-        whole += least
-        if least == fuse:
-            continue
-        if said["hard_ma"][p] == least:
-            note |= _source_note(said["hard_source"])
-        elif said["soft_ma"][p] == least:
-            note |= _source_note(said["soft_source"])
-        else:
-            note |= _source_note(said["charging_source"])
-    if said["hard_sum_ma"] < whole:
-        note |= _source_note(said["hard_source"])
-    if said["soft_sum_ma"] < min(whole, said["hard_sum_ma"]):
-        note |= _source_note(said["soft_source"])
-    if said["charging_sum_ma"] < min(whole, said["hard_sum_ma"], said["soft_sum_ma"]):
-        note |= _source_note(said["charging_source"])
+    for p in range(PHASE_COUNT):
+        whole += grid["limit_ma"][p]
+        note |= _source_note(grid["source"][p])
+    if grid["lines"] == LINES and grid["limit_ma"][TOGETHER] < whole:
+        note |= _source_note(grid["source"][TOGETHER])
     return note
 
 

@@ -11,16 +11,18 @@ from controller.decision import Because
 from controller.defaults import (
     DOWN_MS,
     DRAWING_MA,
+    LINES,
     LINK_MS,
     NEVER,
     PANIC_HOLD_MS,
     PANIC_PENDING_MS,
-    PANIC_PER_MILLE,
     PROOF_OFFER_MA,
     PROOF_STEP_PER_MILLE,
+    TOGETHER,
 )
 from controller.demand import worth_ma
 from controller.kernel import kernel
+from controller.limits import is_hot
 from controller.work import Cycle
 
 CUT = int(Because.CUT)
@@ -89,7 +91,9 @@ def _note_fall(cy: Cycle, c: int, target: int) -> None:
         if kept["known"] == 0:
             fall = fall // 3
         for d in range(cy.built[c]["depth"]):
-            cy.grids[cy.built[c]["path"][d]]["cut_ma"][p] += fall
+            cut = cy.grids[cy.built[c]["path"][d]]["cut_ma"]
+            cut[p] += fall
+            cut[TOGETHER] += fall
 
 
 @kernel
@@ -97,9 +101,9 @@ def move_sums(cy: Cycle, c: int, target_ma: int, committed_ma: int) -> None:
     """Keep the books above in step with a change of its target and of its commitment."""
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[cy.built[c]["path"][d]]
-        for p in range(3):
-            grid["targets_ma"][p] += target_ma * cy.kept[c]["phases"][p]
-            grid["committed_ma"][p] += committed_ma * cy.kept[c]["phases"][p]
+        for line in range(LINES):
+            grid["targets_ma"][line] += target_ma * cy.work[c]["load"][line]
+            grid["committed_ma"][line] += committed_ma * cy.work[c]["load"][line]
 
 
 @kernel
@@ -134,11 +138,13 @@ def plan(cy: Cycle) -> None:
     """All orders of this cycle, cuts first, raises last."""
     _panic(cy)
     for i in range(len(cy.leaves_first)):
-        for p in range(3):
-            _cut_by_book(cy, cy.leaves_first[i], p)
+        g = cy.leaves_first[i]
+        for line in range(cy.grids[g]["lines"]):
+            _cut_by_book(cy, g, line)
     for i in range(len(cy.leaves_first)):
-        for p in range(3):
-            _cut_by_meter(cy, cy.leaves_first[i], p)
+        g = cy.leaves_first[i]
+        for line in range(cy.grids[g]["lines"]):
+            _cut_by_meter(cy, g, line)
     _lower_to_wishes(cy)
     _prove(cy)
     _send_again(cy)
@@ -154,8 +160,9 @@ def _panic(cy: Cycle) -> None:
         kept = cy.kept_grids[g]
         patience = grid["blind_ms"] + LINK_MS + DOWN_MS + PANIC_PENDING_MS
         for p in range(3):
-            line = grid["limit_ma"][p] * PANIC_PER_MILLE // 1000
+            line = cy.built_grids[g]["panic_ma"][p]
             over = grid["guarded"] == 1 and grid["measured_ma"][p] > line
+            hot = grid["guarded"] == 1 and grid["measured_ma"][p] > grid["fuse_ma"][p] and is_hot(cy, g, p)
             helpless = over and grid["measured_ma"][p] - grid["pending_ma"][p] > line
             if not over:
                 kept["over_since_ms"][p] = NEVER
@@ -165,9 +172,8 @@ def _panic(cy: Cycle) -> None:
                 kept["helpless_since_ms"][p] = NEVER
             elif kept["helpless_since_ms"][p] == NEVER:
                 kept["helpless_since_ms"][p] = now
-            if (helpless and now - kept["helpless_since_ms"][p] >= PANIC_PENDING_MS) or (
-                over and now - kept["over_since_ms"][p] >= patience
-            ):
+            stuck = helpless and now - kept["helpless_since_ms"][p] >= PANIC_PENDING_MS
+            if stuck or hot or (over and now - kept["over_since_ms"][p] >= patience):
                 kept["panic_until_ms"] = now + PANIC_HOLD_MS
         if kept["panic_until_ms"] > now:
             grid["panic"] = 1
@@ -182,23 +188,23 @@ def _panic(cy: Cycle) -> None:
 
 
 @kernel
-def _cut_by_book(cy: Cycle, g: int, p: int) -> None:
+def _cut_by_book(cy: Cycle, g: int, line: int) -> None:
     """Lower targets to their wishes until the book fits, offers that nobody uses first."""
     grid = cy.grids[g]
-    line = grid["limit_ma"][p] - grid["margin_ma"][p]
-    if grid["load_ma"][p] + grid["targets_ma"][p] <= line + grid["margin_ma"][p] // 2:
+    most = grid["limit_ma"][line] - grid["margin_ma"][line]
+    if grid["load_ma"][line] + grid["targets_ma"][line] <= most + grid["margin_ma"][line] // 2:
         return
     for unused_only in range(1, -1, -1):
-        while grid["load_ma"][p] + grid["targets_ma"][p] > line:
+        while grid["load_ma"][line] + grid["targets_ma"][line] > most:
             best = -1
-            most = 0
+            widest = 0
             for c in range(len(cy.built)):
                 gain = cy.kept[c]["target_ma"] - _book_floor(cy, c, unused_only)
-                if gain <= most or cy.kept[c]["phases"][p] == 0 or not _shares(cy, c):
+                if gain <= widest or cy.work[c]["load"][line] == 0 or not _shares(cy, c):
                     continue
                 if _under(cy, c, g):
                     best = c
-                    most = gain
+                    widest = gain
             if best < 0:
                 break
             put(cy, best, _book_floor(cy, best, unused_only))
@@ -223,28 +229,36 @@ def _shares(cy: Cycle, c: int) -> bool:
 
 
 @kernel
-def _cut_by_meter(cy: Cycle, g: int, p: int) -> None:
+def _cut_by_meter(cy: Cycle, g: int, line: int) -> None:
     """Over the limit at the meter: cut in this cycle, whatever the estimate says."""
     grid = cy.grids[g]
-    if grid["guarded"] == 0 or grid["measured_ma"][p] - grid["pending_ma"][p] <= grid["limit_ma"][p]:
+    coming = grid["measured_ma"][line] - grid["pending_ma"][line]
+    if grid["guarded"] == 0 or coming <= grid["limit_ma"][line]:
         return
-    line = grid["limit_ma"][p] - grid["margin_ma"][p]
+    most = grid["limit_ma"][line] - grid["margin_ma"][line]
     for stage in range(4):
-        need = grid["measured_ma"][p] - grid["pending_ma"][p] - line - grid["cut_ma"][p]
+        need = coming - most - grid["cut_ma"][line]
         while need > 0:
-            best = _next_to_cut(cy, g, p, stage)
+            best = _next_to_cut(cy, g, line, stage)
             if best < 0:
                 break
-            put(cy, best, _cut_target(cy, best, p, stage, need))
+            put(cy, best, _cut_target(cy, best, line, stage, need))
             cy.work[best]["wish_ma"] = min(cy.work[best]["wish_ma"], cy.kept[best]["target_ma"])
             cy.work[best]["why"] = CUT
             cy.work[best]["why_grid"] = g
-            cy.work[best]["why_phase"] = p
-            need = grid["measured_ma"][p] - grid["pending_ma"][p] - line - grid["cut_ma"][p]
+            cy.work[best]["why_phase"] = line
+            need = coming - most - grid["cut_ma"][line]
 
 
 @kernel
-def _next_to_cut(cy: Cycle, g: int, p: int, stage: int) -> int:
+def _sure_draw(cy: Cycle, c: int, line: int) -> int:
+    """Least that it draws on a phase, or on the highest where the phases count together."""
+    low = cy.work[c]["low_ma"]
+    return low[line] if line < TOGETHER else max(low[0], low[1], low[2])
+
+
+@kernel
+def _next_to_cut(cy: Cycle, g: int, line: int, stage: int) -> int:
     """Largest draw first down to the minimum; then off, last in the queue first; known phases first."""
     unknown = stage in (TO_MINIMUM_UNKNOWN, TO_ZERO_UNKNOWN)
     best = -1
@@ -253,7 +267,7 @@ def _next_to_cut(cy: Cycle, g: int, p: int, stage: int) -> int:
         work = cy.work[c]
         if work["commandable"] == 0 or (cy.kept[c]["known"] == 0) != unknown:
             continue
-        low = work["low_ma"][p]
+        low = _sure_draw(cy, c, line)
         score = low - cy.built[c]["min_ma"]
         if stage in (TO_ZERO_KNOWN, TO_ZERO_UNKNOWN):
             score = work["rank"] + 1 if low > 0 else 0
@@ -264,13 +278,15 @@ def _next_to_cut(cy: Cycle, g: int, p: int, stage: int) -> int:
 
 
 @kernel
-def _cut_target(cy: Cycle, c: int, p: int, stage: int, need: int) -> int:
+def _cut_target(cy: Cycle, c: int, line: int, stage: int, need: int) -> int:
     if stage in (TO_ZERO_KNOWN, TO_ZERO_UNKNOWN):
         return 0
-    if cy.kept[c]["known"] == 0:
+    if line < TOGETHER and cy.kept[c]["known"] == 0:
         need = need * 3
+    elif cy.kept[c]["known"] == 1:
+        need = -(-need // cy.work[c]["load"][line])
     step = cy.built[c]["step_ma"]
-    target = (cy.work[c]["low_ma"][p] - need) // step * step
+    target = (_sure_draw(cy, c, line) - need) // step * step
     return max(target, cy.built[c]["min_ma"])
 
 

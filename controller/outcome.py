@@ -13,10 +13,12 @@ from controller.defaults import (
     DOWN_MS,
     ESTIMATE_STEP_MA,
     FULL_PROBE_EVERY_MS,
+    LINES,
     NEVER,
     RECLAIM_AFTER_MS,
     SETTLED_MS,
     SLOT_MS,
+    TOGETHER,
     UP_MS,
 )
 from controller.image import Source
@@ -98,6 +100,16 @@ def _report_grid(cy: Cycle, g: int) -> None:
     grid = cy.grids[g]
     wanted = cy.wanted_grids[g]
     alarm = 0
+    for line in range(LINES):
+        wanted["source"][line] = grid["source"][line]
+    wanted["lines"] = grid["lines"]
+    if grid["lines"] == LINES:
+        wanted["sum_limit_ma"] = grid["limit_ma"][TOGETHER]
+        wanted["sum_margin_ma"] = grid["margin_ma"][TOGETHER]
+        wanted["sum_measured_ma"] = grid["measured_ma"][TOGETHER]
+        wanted["sum_estimate_ma"] = grid["load_ma"][TOGETHER]
+        wanted["sum_committed_ma"] = grid["committed_ma"][TOGETHER]
+        wanted["sum_targets_ma"] = grid["targets_ma"][TOGETHER]
     for p in range(3):
         wanted["limit_ma"][p] = grid["limit_ma"][p]
         wanted["margin_ma"][p] = grid["margin_ma"][p]
@@ -105,9 +117,9 @@ def _report_grid(cy: Cycle, g: int) -> None:
         wanted["estimate_ma"][p] = grid["load_ma"][p]
         wanted["committed_ma"][p] = grid["committed_ma"][p]
         wanted["targets_ma"][p] = grid["targets_ma"][p]
-        if grid["guarded"] == 1 and grid["measured_ma"][p] > grid["limit_ma"][p]:
+        if grid["guarded"] == 1 and grid["measured_ma"][p] > grid["firm_ma"][p]:
             alarm |= A_OVER_LIMIT
-        line = grid["limit_ma"][p] - grid["margin_ma"][p] // 2
+        line = grid["firm_ma"][p] - grid["margin_ma"][p] // 2
         if grid["lost"] == 0 and grid["load_ma"][p] + grid["targets_ma"][p] > line:
             alarm |= A_UNCONTROLLED
     if grid["lost"] == 1:
@@ -251,10 +263,10 @@ def _look_again(cy: Cycle) -> None:
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
         restless = grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1
-        for p in range(3):
-            if grid["guarded"] == 1 and grid["measured_ma"][p] > grid["limit_ma"][p]:
+        for line in range(grid["lines"]):
+            if grid["guarded"] == 1 and grid["measured_ma"][line] > grid["limit_ma"][line]:
                 restless = True
-            if grid["pending_ma"][p] > 0 or grid["cut_ma"][p] > 0:
+            if grid["pending_ma"][line] > 0 or grid["cut_ma"][line] > 0:
                 settled = False
         if restless:
             settled = False

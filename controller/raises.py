@@ -108,10 +108,11 @@ def _room(cy: Cycle, c: int) -> int:
         grid = cy.grids[cy.built[c]["path"][d]]
         if grid["held"] == 1 or grid["panic"] == 1:
             return 0
-        for p in range(3):
-            if cy.kept[c]["phases"][p] == 1:
-                booked = grid["load_ma"][p] + grid["committed_ma"][p]
-                room = min(room, grid["limit_ma"][p] - grid["margin_ma"][p] - booked)
+        for line in range(grid["lines"]):
+            load = cy.work[c]["load"][line]
+            if load > 0:
+                booked = grid["load_ma"][line] + grid["committed_ma"][line]
+                room = min(room, (grid["limit_ma"][line] - grid["margin_ma"][line] - booked) // load)
     return max(room, 0)
 
 

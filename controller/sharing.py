@@ -9,7 +9,15 @@ phase binds; a three-phase car loads three phases of every grid above it, so the
 from __future__ import annotations
 
 from controller.decision import Because
-from controller.defaults import DRAWING_MA, NEVER, PROOF_RETRY_MS, SLOT_MS, UNLIMITED_MA
+from controller.defaults import (
+    DRAWING_MA,
+    LINES,
+    NEVER,
+    PROOF_RETRY_MS,
+    SLOT_MS,
+    TOGETHER,
+    UNLIMITED_MA,
+)
 from controller.kernel import kernel
 from controller.work import Cycle
 
@@ -39,8 +47,8 @@ def _open_room(cy: Cycle) -> None:
     """Room for those that can be commanded: limit - margin - load - what everybody else is booked at."""
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
-        for p in range(3):
-            grid["spare_ma"][p] = grid["limit_ma"][p] - grid["margin_ma"][p] - grid["load_ma"][p]
+        for line in range(grid["lines"]):
+            grid["spare_ma"][line] = grid["limit_ma"][line] - grid["margin_ma"][line] - grid["load_ma"][line]
     for c in range(len(cy.built)):
         work = cy.work[c]
         work["why_grid"] = -1
@@ -51,13 +59,13 @@ def _open_room(cy: Cycle) -> None:
 
 @kernel
 def _take(cy: Cycle, c: int, current_ma: int) -> None:
-    """Take `current_ma` out of the room of every grid above the connector, on its booked phases."""
+    """Take `current_ma` out of the room of every grid above the connector, on the lines it loads."""
     path = cy.built[c]["path"]
-    bits = cy.work[c]["phase_bits"]
+    load = cy.work[c]["load"]
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[path[d]]
-        for p in range(3):
-            grid["spare_ma"][p] -= current_ma * (bits >> p & 1)
+        for line in range(grid["lines"]):
+            grid["spare_ma"][line] -= current_ma * load[line]
 
 
 @kernel
@@ -67,11 +75,12 @@ def _fits(cy: Cycle, c: int, current_ma: int, stretch: int) -> bool:
     path = cy.built[c]["path"]
     for d in range(cy.built[c]["depth"]):
         g = path[d]
-        for p in range(3):
-            room = cy.grids[g]["spare_ma"][p] + stretch * cy.grids[g]["margin_ma"][p] // 2
-            if work["phase_bits"] & (1 << p) and current_ma > room:
+        for line in range(cy.grids[g]["lines"]):
+            room = cy.grids[g]["spare_ma"][line] + stretch * cy.grids[g]["margin_ma"][line] // 2
+            load = work["load"][line]
+            if load > 0 and current_ma * load > room:
                 work["why_grid"] = g
-                work["why_phase"] = p
+                work["why_phase"] = line
                 return False
     return True
 
@@ -121,10 +130,11 @@ def _fits_unused(cy: Cycle, c: int, current_ma: int) -> bool:
     """Whether it fits beside every commitment, with nobody lowered."""
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[cy.built[c]["path"][d]]
-        for p in range(3):
-            booked = grid["load_ma"][p] + grid["committed_ma"][p] + grid["reserved_ma"][p]
-            room = grid["limit_ma"][p] - grid["margin_ma"][p] - booked
-            if cy.kept[c]["phases"][p] == 1 and current_ma > room:
+        for line in range(grid["lines"]):
+            booked = grid["load_ma"][line] + grid["committed_ma"][line] + grid["reserved_ma"][line]
+            room = grid["limit_ma"][line] - grid["margin_ma"][line] - booked
+            load = cy.work[c]["load"][line]
+            if load > 0 and current_ma * load > room:
                 return False
     return True
 
@@ -135,8 +145,8 @@ def _reserve(cy: Cycle, c: int, current_ma: int) -> None:
     _take(cy, c, current_ma)
     for d in range(cy.built[c]["depth"]):
         reserved = cy.grids[cy.built[c]["path"][d]]["reserved_ma"]
-        for p in range(3):
-            reserved[p] += current_ma * cy.kept[c]["phases"][p]
+        for line in range(LINES):
+            reserved[line] += current_ma * cy.work[c]["load"][line]
 
 
 @kernel
@@ -161,8 +171,8 @@ def _admit(cy: Cycle) -> None:
         if _sharing(cy, c):
             _take(cy, c, cy.work[c]["min_ma"])
     for g in range(len(cy.grids)):
-        for p in range(3):
-            everybody = everybody and cy.grids[g]["spare_ma"][p] >= 0
+        for line in range(cy.grids[g]["lines"]):
+            everybody = everybody and cy.grids[g]["spare_ma"][line] >= 0
     if everybody:
         for c in range(len(cy.built)):
             cy.work[c]["admitted"] = int(_sharing(cy, c))
@@ -210,8 +220,8 @@ def _fill(cy: Cycle) -> None:
     left = 0
     event = HIGHEST_LEVEL
     for g in range(len(cy.grids)):
-        for p in range(3):
-            cy.grids[g]["spare_u"][p] = max(cy.grids[g]["spare_ma"][p], 0) * UNIT
+        for line in range(cy.grids[g]["lines"]):
+            cy.grids[g]["spare_u"][line] = max(cy.grids[g]["spare_ma"][line], 0) * UNIT
     for c in range(len(cy.built)):
         work = cy.work[c]
         if work["admitted"] == 1:
@@ -225,10 +235,10 @@ def _fill(cy: Cycle) -> None:
     while left > 0:
         full = HIGHEST_LEVEL
         for g in range(len(cy.grids)):
-            for p in range(3):
-                slope = cy.grids[g]["slope"][p]
+            for line in range(cy.grids[g]["lines"]):
+                slope = cy.grids[g]["slope"][line]
                 if slope > 0:
-                    full = min(full, level + cy.grids[g]["spare_u"][p] // slope)
+                    full = min(full, level + cy.grids[g]["spare_u"][line] // slope)
         reached = max(level, min(event, full))
         filled_up = _rise(cy, reached - level)
         level = reached
@@ -247,14 +257,14 @@ def _fill(cy: Cycle) -> None:
 
 @kernel
 def _rise(cy: Cycle, step: int) -> bool:
-    """Raise the level by `step` and mark the grids and phases that are full then; True: one more is."""
+    """Raise the level by `step` and mark the grids and lines that are full then; True: one more is."""
     filled_up = False
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
-        for p in range(3):
-            grid["spare_u"][p] -= grid["slope"][p] * step
-            if grid["spare_u"][p] < max(grid["slope"][p], UNIT) and grid["bound"] & (1 << p) == 0:
-                grid["bound"] |= 1 << p
+        for line in range(grid["lines"]):
+            grid["spare_u"][line] -= grid["slope"][line] * step
+            if grid["spare_u"][line] < max(grid["slope"][line], UNIT) and grid["bound"] & (1 << line) == 0:
+                grid["bound"] |= 1 << line
                 filled_up = True
     return filled_up
 
@@ -262,21 +272,21 @@ def _rise(cy: Cycle, step: int) -> bool:
 @kernel
 def _tilt(cy: Cycle, c: int, weight: int) -> None:
     path = cy.built[c]["path"]
-    bits = cy.work[c]["phase_bits"]
+    load = cy.work[c]["load"]
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[path[d]]
-        for p in range(3):
-            grid["slope"][p] += weight * (bits >> p & 1)
+        for line in range(grid["lines"]):
+            grid["slope"][line] += weight * load[line]
 
 
 @kernel
 def _stop_at_full(cy: Cycle, c: int, level: int) -> bool:
-    """Stop it where a grid above is full on one of its phases."""
+    """Stop it where a grid above is full on one of its lines."""
     path = cy.built[c]["path"]
     for d in range(cy.built[c]["depth"]):
-        full = cy.grids[path[d]]["bound"] & cy.work[c]["phase_bits"]
+        full = cy.grids[path[d]]["bound"] & cy.work[c]["line_bits"]
         if full != 0:
-            _stop(cy, c, level, path[d], 0 if full & 1 else 1 if full & 2 else 2)
+            _stop(cy, c, level, path[d], 0 if full & 1 else 1 if full & 2 else 2 if full & 4 else TOGETHER)
             return True
     return False
 
@@ -335,11 +345,11 @@ def _quantise(cy: Cycle) -> None:
 @kernel
 def _step_fits(cy: Cycle, c: int, more: int) -> bool:
     path = cy.built[c]["path"]
-    bits = cy.work[c]["phase_bits"]
+    load = cy.work[c]["load"]
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[path[d]]
-        for p in range(3):
-            if bits & (1 << p) and more > grid["spare_ma"][p]:
+        for line in range(grid["lines"]):
+            if load[line] > 0 and more * load[line] > grid["spare_ma"][line]:
                 return False
     return True
 

@@ -23,8 +23,9 @@ from pydantic import (
 )
 
 from controller import electrical
+from controller.breaker import Breaker
 from controller.calendar import TimeOfUse
-from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE
+from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE, PANIC_PER_MILLE
 from controller.electrical import Rotation
 from controller.external import Input, ProfileSet
 from controller.faults import faults
@@ -74,6 +75,14 @@ class Grid(_Table):
     fed_by: str | None = None
     rotation: RotationText = electrical.STRAIGHT
     max_current_a: PhaseAmps
+    max_power_w: Power | None = None
+    max_apparent_va: Power | None = None
+    max_mean_power_w: Power | None = None
+    """Most that the mean of each quarter of an hour may be: a contract, a capacity tariff."""
+    max_unbalance_a: Annotated[float, Field(strict=True, gt=0, le=10_000)] | None = None
+    panic_a: Amps | None = None
+    """So far above the fuse everything under it goes off; without it a tenth of the fuse."""
+    breaker: Breaker = "gG"
     margin_a: Amps | None = None
     uncontrolled_a: PhaseAmps | None = None
     chargepoints_only: bool = False
@@ -89,6 +98,12 @@ class Grid(_Table):
         if self.margin_a is not None:
             return electrical.milliamps(self.margin_a)
         return max(MARGIN_MIN_MA, limit_ma * MARGIN_PER_MILLE // 1000)
+
+    def panic_ma(self, limit_ma: int) -> int:
+        """The line beyond which everything under the fuse goes off."""
+        if self.panic_a is not None:
+            return limit_ma + electrical.milliamps(self.panic_a)
+        return limit_ma * PANIC_PER_MILLE // 1000
 
 
 class Meter(_Table):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from controller import electrical
+from controller.breaker import time_constant_ms
 from controller.defaults import MAX_DEPTH, UNLIMITED_MA
 from controller.site import Battery, Inverter, SafeCurrent, Site
 from controller.table import Table
@@ -27,6 +28,11 @@ GRID = np.dtype(
         ("guard", "i8"),  # row of the guard meter, -1
         ("limit_ma", "i8", (3,)),  # fuse
         ("margin_ma", "i8", (3,)),
+        ("panic_ma", "i8", (3,)),  # beyond it everything goes off
+        ("power_ma", "i8"),  # most over the three phases together, UNLIMITED_MA: any
+        ("mean_power_ma", "i8"),  # the same for the mean of a quarter of an hour
+        ("unbalance_ma", "i8"),  # most that one phase may carry above another
+        ("tau_ms", "i8"),  # time constant of the fuse's heat
         ("uncontrolled_ma", "i8", (3,)),  # declared, where nobody measures
         ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
         ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
@@ -165,14 +171,26 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         sources = [*site.battery.values(), *site.inverter.values()]
         row["feeds_in"] = grid.feeds_in or any(source.fed_by == name for source in sources)
         row["beside"] = "guard" in roles and "consumer" in roles
+        row["power_ma"] = min(_together_ma(grid.max_power_w), _together_ma(grid.max_apparent_va))
+        row["mean_power_ma"] = _together_ma(grid.max_mean_power_w)
+        row["unbalance_ma"] = UNLIMITED_MA
+        if grid.max_unbalance_a is not None:
+            row["unbalance_ma"] = electrical.milliamps(grid.max_unbalance_a)
+        row["tau_ms"] = time_constant_ms(grid.breaker, max(grid.max_current_a))
         rotation = site.rotation(name)
         for own, phase in enumerate(rotation):
             limit_ma = electrical.milliamps(grid.max_current_a[own])
             row["limit_ma"][phase] = limit_ma
             row["margin_ma"][phase] = grid.margin_ma(limit_ma)
+            row["panic_ma"][phase] = grid.panic_ma(limit_ma)
             row["uncontrolled_ma"][phase] = electrical.milliamps((grid.uncontrolled_a or (0, 0, 0))[own])
             row["worst_load_ma"][phase] = electrical.milliamps((grid.worst_load_a or grid.max_current_a)[own])
     return table
+
+
+def _together_ma(power_w: float | None) -> int:
+    """A power as the sum of the currents of three phases at nominal voltage, rounded down."""
+    return UNLIMITED_MA if power_w is None else int(power_w * 1000) // electrical.NOMINAL_VOLTAGE_V
 
 
 def _meters(site: Site, names: tuple[str, ...]) -> Table:

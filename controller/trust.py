@@ -36,11 +36,6 @@ TOO_MUCH = 10  # a reading above this many times the rating of the outlet is no 
 def believe_meters(cy: Cycle) -> None:
     """Take over new plausible readings; call a meter lost after METER_LOST_MS without one."""
     now = cy.clock[0]["now_ms"]
-    for g in range(len(cy.grids)):
-        for p in range(3):
-            cy.grids[g]["limit_ma"][p] = cy.built_grids[g]["limit_ma"][p]
-            cy.grids[g]["margin_ma"][p] = cy.built_grids[g]["margin_ma"][p]
-            cy.grids[g]["measured_ma"][p] = UNKNOWN
     for m in range(len(cy.built_meters)):
         built = cy.built_meters[m]
         kept = cy.kept_meters[m]

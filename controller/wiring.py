@@ -5,17 +5,22 @@ Shares nothing with `topology`: one mistake must not hide in both.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from controller.electrical import milliamps
+from controller.defaults import LINES, TOGETHER, UNLIMITED_MA
+from controller.electrical import NOMINAL_VOLTAGE_V, milliamps
 from controller.site import Connector, Site
 from controller.table import Table
 
 
 class Traces(NamedTuple):
-    """`feeders[c]`: 1 per grid that feeds it; `phase[c]`: site phase of its own L1 L2 L3; fuses in mA."""
+    """`feeders[c]`: 1 per grid that feeds it; `phase[c]`: site phase of its own L1 L2 L3; fuses in mA.
+
+    The fourth fuse of a grid is its power as a sum of currents.
+    """
 
     feeders: Table
     phase: Table
@@ -33,7 +38,7 @@ def trace(site: Site) -> Traces:
     for row, (board, connector) in enumerate(outlets):
         for own in range(3):
             phase[row, own] = _follow(site, board, connector, own, feeders[row], names)
-    fuse_ma = np.zeros((len(names), 3), dtype="i8")
+    fuse_ma = np.zeros((len(names), LINES), dtype="i8")
     for row, name in enumerate(names):
         for own in range(3):
             at, board_phase = name, own
@@ -41,6 +46,10 @@ def trace(site: Site) -> Traces:
                 board_phase, at = site.grid[at].rotation[board_phase], feeder
             board_phase = site.grid[at].rotation[board_phase]
             fuse_ma[row, board_phase] = milliamps(site.grid[name].max_current_a[own])
+    for row, grid in enumerate(site.grid.values()):
+        powers = [power for power in (grid.max_power_w, grid.max_apparent_va) if power is not None]
+        together_ma = [math.floor(power / NOMINAL_VOLTAGE_V * 1000) for power in powers]
+        fuse_ma[row, TOGETHER] = min([UNLIMITED_MA, *together_ma])
     return Traces(
         feeders,
         phase,

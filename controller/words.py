@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from controller.decision import Alarm, Because
-from controller.image import Status
+from controller.image import Source, Status
 
 
 class Advice(NamedTuple):
@@ -43,7 +43,7 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
     ),
     Because.TURN: (
         "turn",
-        "it waits for its turn, for {where} has no room for the least current of every car",
+        "it waits for its turn, for {where}{by} has no room for the least current of every car",
         "Nothing to do: turns change every 15 min. Fewer cars or less other load on {where} end the turns.",
     ),
     Because.WAIT_CONFIRMATION: (
@@ -98,7 +98,7 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
     ),
     Because.CUT: (
         "cut",
-        "it was lowered because the load on {where} rose ({booked} of {limit})",
+        "it was lowered because the load on {where} rose ({booked} of {limit}{by})",
         "Less other load on {where}.",
     ),
     Because.CHECK: (
@@ -136,6 +136,45 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "the car seems to be full",
         "The car: once an hour it is asked whether it wants more.",
     ),
+}
+
+
+class Origin(NamedTuple):
+    """Who set a limit, in words; `reason` is told instead of a full fuse, as in `REASONS`."""
+
+    words: str
+    reason: tuple[str, str, str] | None = None
+
+
+def _told(words: str, more: str) -> Origin:
+    mark = words.removeprefix("the ")
+    return Origin(words, (f"Limit by {mark}", f"{{where}} may take no more than {{limit}} by {words}", more))
+
+
+SOURCES: Final[dict[Source, Origin]] = {
+    Source.FUSE: Origin(""),
+    Source.CONTRACT: _told("the contract", "A larger power of the connection, or less other load."),
+    Source.QUARTER: _told(
+        "the quarter of an hour", "Nothing to do: its mean is used up, and the next quarter begins anew."
+    ),
+    Source.UNBALANCE: _told(
+        "unbalance", "More load on the other phases, or fewer one-phase cars on {phase}."
+    ),
+    Source.SAFE_CURRENT: _told("safe current", "The meter: see what is said about it."),
+    Source.TIME_OF_USE: _told("ToU", "Nothing to do: the schedule lifts it. Or change the schedule."),
+    Source.PROFILE: _told("profile", "Nothing to do: the profile lifts it. Or remove the profile."),
+    Source.API: _told("the API", "Whoever set it lifts it, or its time runs out."),
+    Source.MODBUS: _told("Modbus", "The building's energy management lifts it, or its time runs out."),
+    Source.DIGITAL_INPUT: _told("digital input", "It is lifted with the contact of the input."),
+    Source.GRID_OPERATOR: _told("the grid operator", "The grid operator lifts it."),
+    Source.NON_FIRM: _told("the non-firm contract", "Nothing to do: the hours of less capacity end."),
+    Source.FALLBACK: _told(
+        "fallback", "A new limit from outside: the last one has run out. Check who should send it."
+    ),
+    Source.MAINTENANCE: _told("maintenance", "End maintenance."),
+    Source.EMERGENCY_STOP: _told("emergency stop", "Release the emergency stop."),
+    Source.CARD: _told("the card", "Change the card's settings."),
+    Source.PLANNER: _told("the planner", "Nothing to do: it is planned to be ready in time."),
 }
 
 IDLE_BY_STATUS: Final[dict[Status, tuple[str, str, str]]] = {

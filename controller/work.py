@@ -7,15 +7,20 @@ from typing import NamedTuple
 import numpy as np
 
 from controller.decision import Decision, Memory
+from controller.defaults import LINES
 from controller.image import Image
 from controller.table import Table
 from controller.topology import Topology
 
 WORK_GRID = np.dtype(
     [
-        ("limit_ma", "i8", (3,)),  # effective
-        ("margin_ma", "i8", (3,)),
-        ("measured_ma", "i8", (3,)),  # guard reading
+        ("lines", "i8"),  # 4: its phases together are limited too
+        ("fuse_ma", "i8", (LINES,)),  # what nobody lifts: the fuse, the power of the connection
+        ("firm_ma", "i8", (LINES,)),  # the same with hard limits from outside: above it is an alarm
+        ("limit_ma", "i8", (LINES,)),  # effective
+        ("source", "i8", (LINES,)),  # of that
+        ("margin_ma", "i8", (LINES,)),
+        ("measured_ma", "i8", (LINES,)),  # guard reading
         ("measured_at_ms", "i8"),
         ("blind_ms", "i8"),  # T_G of its meter
         ("guarded", "i8"),  # 1: the guard reading is usable
@@ -24,24 +29,25 @@ WORK_GRID = np.dtype(
         ("ageing", "i8"),  # 1: its meter has not been heard for a while
         ("held", "i8"),  # 1: nothing is raised under it
         ("panic", "i8"),
-        ("load_ma", "i8", (3,)),  # uncontrolled load used in room and book
-        ("committed_ma", "i8", (3,)),  # sum K
-        ("targets_ma", "i8", (3,)),  # sum T
+        ("load_ma", "i8", (LINES,)),  # uncontrolled load used in room and book
+        ("committed_ma", "i8", (LINES,)),  # sum K
+        ("targets_ma", "i8", (LINES,)),  # sum T
+        ("minimum_ma", "i8", (LINES,)),  # sum of the minimums of who shares
         ("low_ma", "i8", (3,)),  # sum lo
         ("high_ma", "i8", (3,)),  # sum hi
         ("slack_ma", "i8", (3,)),  # sum (K - hi)+
         ("phantom_ma", "i8", (3,)),  # sum hi of connectors with unknown phases
         ("drawing", "i8", (3,)),
         ("oldest_ms", "i8", (3,)),  # oldest reading among those held to draw
-        ("pending_ma", "i8", (3,)),  # falls ordered and not yet visible
-        ("cut_ma", "i8", (3,)),  # guaranteed falls ordered in this cycle
-        ("spare_ma", "i8", (3,)),  # what filling may still give
-        ("spare_u", "i8", (3,)),  # the same in 1/100000 mA
-        ("slope", "i8", (3,)),  # weight that rises
-        ("bound", "i8"),  # phases that are full at the present level, as bits
-        ("reserved_ma", "i8", (3,)),  # for proofs chosen in this cycle
-        ("checked_ma", "i8", (3,)),  # sum K once more, by the last check
-        ("checked_raises", "i8", (3,)),
+        ("pending_ma", "i8", (LINES,)),  # falls ordered and not yet visible
+        ("cut_ma", "i8", (LINES,)),  # guaranteed falls ordered in this cycle
+        ("spare_ma", "i8", (LINES,)),  # what filling may still give
+        ("spare_u", "i8", (LINES,)),  # the same in 1/100000 mA
+        ("slope", "i8", (LINES,)),  # weight that rises
+        ("bound", "i8"),  # lines that are full at the present level, as bits
+        ("reserved_ma", "i8", (LINES,)),  # for proofs chosen in this cycle
+        ("checked_ma", "i8", (LINES,)),  # sum K once more, by the last check
+        ("checked_raises", "i8", (LINES,)),
         ("calm", "i8"),  # 1: every order under it has been seen to act
         ("below_ma", "i8", (3,)),  # what its boards measure together
         ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say
@@ -74,7 +80,8 @@ WORK_CONNECTOR = np.dtype(
         ("admitted", "i8"),
         ("frozen", "i8"),
         ("queue", "i8"),  # slot of the list of connectors that filling has not stopped yet
-        ("phase_bits", "i8"),  # booked phases
+        ("load", "i8", (LINES,)),  # what one ampere of it puts on each line
+        ("line_bits", "i8"),  # lines it loads
         ("start_level", "i8"),
         ("cap_level", "i8"),
         ("proof", "i8"),  # 1: chosen for a proof in this cycle

@@ -8,7 +8,7 @@ from typing import Literal
 from controller import explain
 from controller.decision import Alarm, Because
 from controller.defaults import NEVER, UNKNOWN, UNLIMITED_MA
-from controller.electrical import PHASES
+from controller.electrical import LINE_NAMES, PHASES
 from controller.explain import Kind, Scene
 from controller.image import Status
 from hardware import contract
@@ -47,7 +47,7 @@ def chain(scene: Scene, row: int) -> list[contract.ChainLink]:
         contract.ChainLink(
             what=link.what,
             name=link.name,
-            phase=PHASES[link.phase] if link.phase >= 0 else None,
+            phase=LINE_NAMES[link.phase] if link.phase >= 0 else None,
             limit_a=amps(link.limit_ma),
             booked_a=amps(link.booked_ma),
             binding=link.binding,

@@ -6,7 +6,8 @@ from typing import Any
 
 from controller.cycle import calculate
 from controller.decision import Alarm, Because, Decision, Memory, empty_decision, first_memory
-from controller.image import Answer, Image, Status, blank_image, frozen
+from controller.defaults import TOGETHER
+from controller.image import Answer, Image, Source, Status, blank_image, frozen
 from controller.site import Site, build
 from controller.topology import compile_site
 
@@ -55,6 +56,7 @@ class Desk:
         self.memory: Memory = first_memory(self.topology, proven=proven)
         self.decision: Decision = empty_decision(self.topology)
         self.now_s = now_s
+        self.started_utc_s: float | None = None
         self.load_a: dict[str, Amps] = dict.fromkeys(self.topology.meter_names, 0.0)
         self.silent: set[str] = set()
         self.answering = True
@@ -103,6 +105,11 @@ class Desk:
         row["answer"] = answer
         row["answered_at_ms"] = round(self.now_s * 1000)
 
+    def told(self, grid: int = 0, **rows: Any) -> None:
+        """Instructions from outside, as fields of `Image.grids`."""
+        for field, value in rows.items():
+            self.image.grids[field][grid] = value
+
     # -- cycles ----------------------------------------------------------------------------------
 
     def cycle(self, seconds: float = 1, *, step_s: float = 1) -> Decision:
@@ -117,6 +124,9 @@ class Desk:
         """One cycle at this very instant."""
         now_ms = round(self.now_s * 1000)
         self.image.clock["now_ms"] = now_ms
+        if self.started_utc_s is not None:
+            self.image.clock["utc_ms"] = now_ms + round(self.started_utc_s * 1000)
+            self.image.clock["utc_trusted"] = 1
         for m, name in enumerate(self.topology.meter_names):
             if name not in self.silent:
                 amps = self.load_a[name]
@@ -177,6 +187,13 @@ class Desk:
 
     def estimate_a(self, grid: int = 0) -> list[float]:
         return [ma / 1000 for ma in self.decision.grids["estimate_ma"][grid].tolist()]
+
+    def limit_a(self, line: int = 0, grid: int = 0) -> float:
+        row = self.decision.grids[grid]
+        return int(row["sum_limit_ma"] if line == TOGETHER else row["limit_ma"][line]) / 1000
+
+    def source(self, line: int = 0, grid: int = 0) -> Source:
+        return Source(int(self.decision.grids[grid]["source"][line]))
 
     def because(self, c: int) -> Because:
         return Because(int(self.decision.connectors[c]["because"]))

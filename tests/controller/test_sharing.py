@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from controller.decision import Because, empty_decision, first_memory
+from controller.defaults import LINES
 from controller.image import blank_image, frozen
 from controller.sharing import share
 from controller.topology import compile_site
@@ -38,14 +39,16 @@ class Case:
         memory, decision = first_memory(self.topology), empty_decision(self.topology)
         cy = lay_out(self.topology, frozen(blank_image(self.topology)), memory, decision)
         for g, rooms in enumerate(self.rooms_ma):
-            cy.grids[g]["limit_ma"] = rooms + MARGIN_A * 1000
+            cy.grids[g]["lines"] = len(rooms)
+            cy.grids[g]["limit_ma"][: len(rooms)] = [room + MARGIN_A * 1000 for room in rooms]
             cy.grids[g]["margin_ma"] = MARGIN_A * 1000
         for c, given_ in enumerate(self.connectors):
             kept, work = cy.kept[c], cy.work[c]
             kept["proven"] = kept["limit_known"] = kept["observed"] = 1
             kept["target_ma"] = given_["has_ma"]
             kept["phases"] = given_["phases"]
-            work["phase_bits"] = sum(1 << p for p in range(3) if given_["phases"][p])
+            work["load"] = [*given_["phases"], sum(given_["phases"])]
+            work["line_bits"] = sum(1 << line for line in range(LINES) if work["load"][line])
             work["commandable"] = 1
             work["book_target_ma"] = given_["has_ma"]
             work["min_ma"], work["cap_ma"] = given_["min_ma"], given_["cap_ma"]
@@ -254,11 +257,11 @@ def test_the_room_of_a_box_that_cannot_be_commanded_is_not_shared():
     case = Case([0], [[40_000] * 3], [connector(has_ma=16_000), connector()])
     memory, decision = first_memory(case.topology, proven=True), empty_decision(case.topology)
     cy = lay_out(case.topology, frozen(blank_image(case.topology)), memory, decision)
-    cy.grids[0]["limit_ma"] = 40_000
+    cy.grids["limit_ma"], cy.grids["lines"] = 40_000, 3
     cy.work["book_target_ma"] = [16_000, 0]
     cy.work["commandable"] = [0, 1]
     cy.work["min_ma"], cy.work["cap_ma"], cy.work["weight"] = 6_000, 32_000, 100
-    cy.work["phase_bits"] = 7
+    cy.work["load"], cy.work["line_bits"] = [1, 1, 1, 3], 15
     share(cy)
     assert cy.work["wish_ma"].tolist() == [0, 24_000]
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import electrical
+from controller.defaults import TOGETHER
 from controller.site import build
 from controller.topology import CONSUMER, GUARD, NO_METER, PANIC, compile_site
 from tests.controller.desk import drawn
@@ -138,7 +139,8 @@ def test_the_last_check_finds_the_same_wires_by_its_own_way(site):
     topology = compile_site(site)
     traces = topology.traces
     assert traces.phase.tolist() == topology.connectors["phase"].tolist()
-    assert traces.fuse_ma.tolist() == topology.grids["limit_ma"].tolist()
+    assert traces.fuse_ma[:, :3].tolist() == topology.grids["limit_ma"].tolist()
+    assert traces.fuse_ma[:, TOGETHER].tolist() == topology.grids["power_ma"].tolist()
     for row, feeders in zip(topology.connectors, traces.feeders, strict=True):
         assert sorted(row["path"][: row["depth"]].tolist()) == np.flatnonzero(feeders).tolist()
 

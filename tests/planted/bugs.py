@@ -188,8 +188,8 @@ BUGS = {
     ),
     "raises into the margin": Bug(
         "raises.py",
-        'room = min(room, grid["limit_ma"][p] - grid["margin_ma"][p] - booked)',
-        'room = min(room, grid["limit_ma"][p] - booked)',
+        'room = min(room, (grid["limit_ma"][line] - grid["margin_ma"][line] - booked) // load)',
+        'room = min(room, (grid["limit_ma"][line] - booked) // load)',
         "test_headroom.py::test_the_worked_example_is_reproduced_number_by_number",
     ),
     "shares are rounded up": Bug(
