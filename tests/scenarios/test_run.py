@@ -23,7 +23,9 @@ LIBRARY = Path(__file__).parents[2] / "scenarios" / "library"
 HOUR_MS = 3_600_000
 
 
-@pytest.mark.parametrize("name", ["harbour_day", "meter_lost", "chargepoint_offline", "leaving_early"])
+@pytest.mark.parametrize(
+    "name", ["harbour_day", "meter_lost", "chargepoint_offline", "leaving_early", "told_from_outside"]
+)
 def test_a_story_of_the_library_ends_as_it_must(name):
     result = run(load(LIBRARY / f"{name}.toml"))
     broken = [verdict for verdict in result.verdicts if verdict.holds is not True]

@@ -48,6 +48,44 @@ def test_a_recurring_profile_of_the_site_file_caps_a_chargepoint_in_its_hours():
     assert true_amps(story, minutes=[9, 12, 25]) == [(32, 32), (32, 8), (32, 32)]
 
 
+def test_a_limit_of_a_grid_by_the_api_binds_its_cars_together_and_ends():
+    """Less the margin of 3 A of the fuse."""
+    story = [{"at_s": 600, "grid": "main", "limit": {"limit_a": 43, "ttl_s": 600}}]
+    before, within, after = true_amps(story, minutes=[9, 12, 30])
+    assert (before, after) == ((32, 32), (32, 32))
+    assert sum(within) == pytest.approx(40)
+
+
+def test_kilowatts_bind_the_sum_of_the_phases():
+    story = [{"at_s": 600, "grid": "main", "limit": {"limit_kw": 30, "ttl_s": 3600}}]
+    ((one, two),) = true_amps(story, minutes=[15])
+    assert (one + two) * 3 * 0.23 <= 30
+    assert (one + two) * 3 * 0.23 > 20
+
+
+def test_time_of_use_of_the_site_file_binds_in_its_segment_and_not_after_it():
+    schedule = {"segment": [{"begin": "09:10", "end": "09:20", "limit_a": 35}]}
+    before, within, after = true_amps(minutes=[9, 12, 30], time_of_use=[schedule])
+    assert (before, after) == ((32, 32), (32, 32))
+    assert sum(within) == pytest.approx(32)
+
+
+def test_a_schedule_of_0_a_that_keeps_6_a_leaves_every_car_its_minimum():
+    schedule = {"segment": [{"begin": "09:10", "end": "12:00", "limit_a": 0}], "keep_6a": True}
+    assert true_amps(minutes=[15], time_of_use=[schedule]) == [(6, 6)]
+
+
+def test_a_schedule_of_0_a_that_keeps_nothing_turns_them_off():
+    schedule = {"segment": [{"begin": "09:10", "end": "12:00", "limit_a": 0}]}
+    assert true_amps(minutes=[15], time_of_use=[schedule]) == [(0, 0)]
+
+
+def test_on_ev_current_alone_the_limit_is_what_the_cars_take_together():
+    schedule = {"segment": [{"begin": "09:10", "end": "12:00", "limit_a": 40}], "ev_current_only": True}
+    ((one, two),) = true_amps(minutes=[15], time_of_use=[schedule])
+    assert one + two == pytest.approx(40)
+
+
 @pytest.mark.parametrize("reason", ["maintenance", "emergency_stop"])
 def test_a_stop_of_a_connector_turns_it_off_until_it_is_taken_back(reason):
     story = [{"at_s": 600, "until_s": 900, "stop": {"reason": reason}} | ONE]
