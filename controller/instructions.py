@@ -99,6 +99,7 @@ def in_force(
     """Everything that holds at this instant, phases of the site, mA rounded down."""
     moment = _Moment(calendar_of(site), now_ms, utc_ms, trusted=utc_trusted)
     claims = [*_drawn(site, moment), *_told(site, told, moment), *_unheard(site, told, moment)]
+    claims = [_of_its_board(site, claim) for claim in claims]
     grids, caps = _nothing(topology)
     for name, mine in _by_name(claims, "grid").items():
         row = topology.grid_names.index(name)
@@ -231,6 +232,18 @@ def _of_stack(stack: list[ChargingProfile], moment: _Moment) -> Limit | None:
 
 
 # -- what is left of it ---------------------------------------------------------------------------------
+
+
+def _of_its_board(site: Site, claim: _Claim) -> _Claim:
+    """A chargepoint of several connectors that has a board to itself is limited there, as a whole."""
+    if claim.place.kind != "chargepoint" or len(site.chargepoint[claim.place.name].connector) < 2:
+        return claim
+    board = site.chargepoint[claim.place.name].fed_by
+    feeders = [grid.fed_by for grid in site.grid.values()] + [box.fed_by for box in site.chargepoint.values()]
+    feeders += [device.fed_by for device in (*site.battery.values(), *site.inverter.values())]
+    if feeders.count(board) > 1:
+        return claim
+    return claim._replace(place=Place("grid", board), kind="charging")
 
 
 def _by_name(claims: Iterable[_Claim], kind: str) -> dict[str, list[_Claim]]:

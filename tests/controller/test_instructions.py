@@ -14,6 +14,7 @@ from tests.controller.told import (
     HOUR_MS,
     LEVEL,
     MAIN,
+    SITE,
     WEDNESDAY,
     api,
     flat,
@@ -226,6 +227,17 @@ def test_a_non_firm_contract_holds_hour_by_hour(why, told, trusted, kw, source):
 )  # fmt: skip
 def test_limits_of_outlets_are_caps_on_what_anybody_wants_for_them(why, told, found):
     assert (rows(told).caps["wish_ma"] / 1000).tolist() == found, why
+
+
+def test_a_chargepoint_of_two_that_has_a_board_to_itself_is_limited_there_as_a_whole():
+    stand = SITE.grid["level"].model_copy(update={"id": 2})
+    double = SITE.chargepoint["double"].model_copy(update={"fed_by": "stand"})
+    site = SITE.model_copy(
+        update={"grid": SITE.grid | {"stand": stand}, "chargepoint": SITE.chargepoint | {"double": double}}
+    )
+    found = rows([api(DOUBLE, limit_a=20), api(BAY, limit_a=10)], site)
+    assert line(found.grids[2]) == {"charging": (flat(20), None, "API", False)}
+    assert (found.caps["wish_ma"] / 1000).tolist() == [10, 32, 16]
 
 
 def test_a_cap_says_who_set_it():
