@@ -9,9 +9,10 @@ draws on a phase it is not booked on.
 from __future__ import annotations
 
 from controller.decision import Alarm
-from controller.defaults import TOGETHER, UNKNOWN
+from controller.defaults import LINES, TOGETHER, UNKNOWN
 from controller.kernel import kernel
 from controller.orders import move_sums
+from controller.storage import take_back_setpoint
 from controller.wiring import Traces
 from controller.work import Cycle
 
@@ -28,6 +29,9 @@ def check(cy: Cycle, traces: Traces) -> None:
     for c in range(len(cy.work)):
         if cy.work[c]["raised"] == 1:
             _take_back(cy, c)
+    for b in range(len(cy.batteries)):
+        if cy.batteries[b]["raised"] == 1:
+            take_back_setpoint(cy, b)
 
 
 @kernel
@@ -49,6 +53,7 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
             if draws and current >= DRAWS_MA and kept["phases"][traces.phase[c][own]] == 0:
                 return False
     _add_up(cy, traces)
+    _add_batteries(cy, traces)
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
         for line in range(grid["lines"]):
@@ -89,6 +94,22 @@ def _add_up(cy: Cycle, traces: Traces) -> None:
                 grid["checked_ma"][TOGETHER] += committed
                 grid["checked_raises"][p] += raised * kept["phases"][p]
                 grid["checked_raises"][TOGETHER] += raised * kept["phases"][p]
+
+
+@kernel
+def _add_batteries(cy: Cycle, traces: Traces) -> None:
+    """The same for batteries; what one gives counts for fuses only where the site file says so."""
+    for b in range(len(cy.batteries)):
+        for g in range(len(cy.grids)):
+            if traces.battery_feeders[b][g] == 0:
+                continue
+            for line in range(LINES):
+                committed = cy.kept_batteries[b]["committed_ma"]
+                if line != TOGETHER and traces.battery_counts[b] == 0:
+                    committed = max(committed, 0)
+                load = traces.battery_load[b][line]
+                cy.grids[g]["checked_ma"][line] += committed * load
+                cy.grids[g]["checked_raises"][line] += cy.batteries[b]["raised"] * load
 
 
 @kernel

@@ -7,6 +7,7 @@ from controller.commitments import follow_orders
 from controller.comparison import compare_meters
 from controller.decision import Decision, Memory, empty_decision
 from controller.demand import weigh_demands
+from controller.export import report_export, steer_inverters, watch_export
 from controller.headroom import bound_draws, estimate_loads, sum_book
 from controller.image import Image
 from controller.kernel import kernel
@@ -19,6 +20,9 @@ from controller.raises import follow_round, raise_to_wishes
 from controller.session import follow_sessions
 from controller.sharing import share
 from controller.stops import follow_stops, shut_off
+from controller.storage import believe_storage, bound_storage, follow_setpoints, sum_storage
+from controller.strategies import report_batteries, steer_batteries
+from controller.sun import cap_by_sun, report_sun
 from controller.table import copied
 from controller.topology import Topology
 from controller.trust import believe_connectors, believe_meters
@@ -40,23 +44,34 @@ def _run(cy: Cycle, traces: Traces) -> None:
     open_limits(cy)
     believe_meters(cy)
     believe_connectors(cy)
+    believe_storage(cy)
     follow_orders(cy)
+    follow_setpoints(cy)
     bound_draws(cy)
     sum_book(cy)
+    bound_storage(cy)
+    sum_storage(cy)
     compare_meters(cy)
     estimate_loads(cy)
+    watch_export(cy)
     follow_stops(cy)
     weigh_demands(cy)
+    cap_by_sun(cy)
     narrow_limits(cy)
     share(cy)
     shut_off(cy)
     plan(cy)
     follow_round(cy)
     raise_to_wishes(cy)
+    steer_batteries(cy)
+    steer_inverters(cy)
     check(cy, traces)
     ask_for_readings(cy)
     report(cy)
     take_note(cy)
+    report_batteries(cy)
+    report_export(cy)
+    report_sun(cy)
 
 
 def run_cycle(topology: Topology, plant: Plant, memory: Memory, journal: Journal) -> tuple[Decision, Memory]:

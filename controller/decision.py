@@ -42,6 +42,7 @@ class Because(IntEnum):
     MAINTENANCE = 21  # shut off by a person
     EMERGENCY_STOP = 22
     OUT_OF_SERVICE = 23  # the last resort has taken it out of service
+    SOLAR = 30  # there is no more surplus of sun
 
 
 class Alarm(IntFlag):
@@ -65,6 +66,8 @@ class Alarm(IntFlag):
     METER_SWAPPED = 16384  # answers our own steps on another phase
     METERS_DISAGREE = 32768  # guard and consumer meters do not fit together
     OUT_OF_SERVICE = 65536  # it never obeyed, and a fuse was overloaded
+    OVER_EXPORT = 1 << 20  # more flows back than may
+    EXPORT_PANIC = 1 << 21
 
 
 class Note(IntFlag):
@@ -178,9 +181,9 @@ _DEVICE_DECISION = [
 ]
 BATTERY_DECISION = np.dtype(
     [
-        *_DEVICE_DECISION,
         ("committed_ma", "i8"),  # the most it may take, per phase; below 0: what it surely gives
         ("strategy", "i8"),
+        *_DEVICE_DECISION,
     ]
 )
 INVERTER_DECISION = np.dtype(_DEVICE_DECISION)
@@ -223,6 +226,8 @@ GRID_MEMORY = np.dtype(
         ("looked_at_ms", "i8"),  # the last calm look: what the guard measured, what the cars drew
         ("looked_measured_ma", "i8", (3,)),
         ("looked_drawn_ma", "i8", (3,)),
+        ("export_since_ms", "i8"),  # since when far too much flows back
+        ("export_panic_ms", "i8"),  # until when every exporter stays off
         ("flow_ma", "i8", (3,)),  # what flowed since the last cycle
         ("heat", "i8", (3,)),  # of its breaker, in millionths of what its rating heats it to
         ("quarter", "i8"),  # running quarter of an hour, counted from the epoch
@@ -314,6 +319,9 @@ CONNECTOR_MEMORY = np.dtype(
         ("resuming", "i8"),  # 1: turned on again after it had charged, and nothing drawn since
         ("barred", "i8"),  # 1: out of service
         ("released", "i8"),  # of the image, when it last counted
+        ("solar_on", "i8"),  # 1: on solar only it has started
+        ("solar_since_ms", "i8"),  # since when there is enough for a start, or too little to go on
+        ("solar_tried_ms", "i8"),  # last start without knowing whether there is sun
     ]
 )
 _DEVICE_MEMORY = [
@@ -356,7 +364,14 @@ BATTERY_MEMORY = np.dtype(
         ("peak_ma", "i8"),  # highest mean import of a quarter of this month
     ]
 )
-INVERTER_MEMORY = np.dtype([*_DEVICE_MEMORY, ("eased_at_ms", "i8")])  # when its limit was last raised
+INVERTER_MEMORY = np.dtype(
+    [
+        *_DEVICE_MEMORY,
+        ("eased_at_ms", "i8"),  # when its limit was last changed
+        ("sun_ma", "i8"),  # what it could feed in, as far as anybody can guess
+        ("guessed_at_ms", "i8"),
+    ]
+)
 SITE_MEMORY = np.dtype(
     [
         ("now_ms", "i8"),  # of the last cycle

@@ -128,3 +128,21 @@ HISTORY_ENERGY_PERCENT: Final = 75  # quantile of its energies
 WISH_MAX_WH: Final = 250_000  # above any battery of a car
 WISH_MAX_MS: Final = 2_592_000_000  # 30 days
 PLAN_LIMIT_MS: Final = 20_000  # a plan that takes longer is not waited for
+
+# -- batteries, export, sun ------------------------------------------------------------------ [C 15]
+GIVES_PER_MILLE: Final = 800  # of what a battery was ordered to give and is measured to
+GIVES_AFTER_MS: Final = 10_000  # seen to give for this long before it counts
+GIVES_MIN_MA: Final = 1_000  # less is no discharge; an inverter that fed in less was asleep
+SOC_BAND: Final = 20  # per mille, to leave an end of the window of a state of charge again
+STORAGE_GRACE_MS: Final = 3_000  # on top of the sample interval                                 [A]
+STORAGE_LOOK_MS: Final = 5_000  # with batteries or inverters the next cycle is never later          [A]
+DEAD_BAND_MA: Final = 650  # 150 W over the phases: neither surplus nor load                       [A]
+PEAK_BAND_MA: Final = 4_350  # 1 kW below the peak a battery charges again                         [A]
+EXPORT_BAND_MA: Final = 500  # below a limit of export, and 3 % of it                             [A]
+EXPORT_PANIC_MIN_MA: Final = 2_000  # above a limit of export, or a tenth of it                     [A]
+CURTAIL_EVERY_MS: Final = 10_000  # between two orders that ease an inverter                       [A]
+GUESS_EVERY_MS: Final = 60_000  # a curtailed inverter may have more sun: tried this often         [A]
+GUESS_PER_MILLE: Final = 100  # of its rating
+SOLAR_START_MS: Final = 120_000  # surplus for the minimum of a car for so long, and it starts
+SOLAR_STOP_MS: Final = 300_000  # too little for so long, and it stops
+SETPOINT_STEP_MA: Final = 300  # a smaller change is no order                                      [A]

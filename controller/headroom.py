@@ -254,7 +254,8 @@ def _estimate_behind_guard(cy: Cycle, g: int, p: int) -> None:
     )
     if kept["started"] & (1 << p) == 0:
         kept["started"] |= 1 << p
-        kept["estimate_ma"][p] = measured
+        # A battery that discharges hides load: the reading alone would credit it.
+        kept["estimate_ma"][p] = measured - grid["gives_ma"][p]
     if least > kept["estimate_ma"][p] + ESTIMATE_STEP_MA:
         _believe_rise(cy, g, p, least)
         return
@@ -357,5 +358,8 @@ def _follow_age(cy: Cycle, g: int, p: int) -> None:
 def _floor_feed_in(cy: Cycle, g: int, p: int) -> None:
     """Feed-in can vanish in seconds: against a fuse only part of it is credited."""
     grid = cy.grids[g]
-    floor = -(grid["limit_ma"][p] * PV_CREDIT_PER_MILLE // 1000) - grid["phantom_ma"][p]
+    credit = grid["limit_ma"][p] * PV_CREDIT_PER_MILLE // 1000
+    floor = -credit - grid["phantom_ma"][p]
+    if grid["feeds_ma"][p] > 0 and cy.built_grids[g]["kind"] == GUARD:
+        floor = max(floor, cy.kept_grids[g]["estimate_ma"][p] + grid["feeds_ma"][p] - credit)
     grid["load_ma"][p] = max(grid["load_ma"][p], floor)

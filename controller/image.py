@@ -120,6 +120,7 @@ CONNECTOR_REPORT = np.dtype(
         ("wish_ma", "i8"),  # most that anybody outside wants it to have
         ("wish_source", "i8"),
         ("minimum_speed", "i8"),  # 1: its card charges at the minimum
+        ("solar", "i8"),  # mode of its card or session, 0: that of its grid
         ("never_zero", "i8"),  # 1: its car does not wake up again, so it is the last to be turned off
         ("stop", "i8"),  # 0, or Source.MAINTENANCE, Source.EMERGENCY_STOP
         ("unsupported", "i8"),  # 1: it refused what it was brought in with; a person must help
@@ -140,7 +141,6 @@ _DEVICE_REPORT = [
 ]
 BATTERY_REPORT = np.dtype(
     [
-        *_DEVICE_REPORT,
         ("soc", "i8"),  # state of charge, per mille; UNKNOWN
         ("charge_ma", "i8"),  # most that it says it can take now, per phase; UNLIMITED_MA: it does not say
         ("discharge_ma", "i8"),
@@ -148,6 +148,7 @@ BATTERY_REPORT = np.dtype(
         ("setpoint_ma", "i8"),  # from outside, for strategy MANUAL, per phase
         ("setpoint_source", "i8"),
         ("target_ma", "i8"),  # from outside, for peak shaving; UNLIMITED_MA: that of the site file
+        *_DEVICE_REPORT,  # last: Numba takes a row with the same beginning for the same
     ]
 )
 INVERTER_REPORT = np.dtype(_DEVICE_REPORT)

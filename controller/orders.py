@@ -23,6 +23,7 @@ from controller.defaults import (
 from controller.demand import worth_ma
 from controller.kernel import kernel
 from controller.limits import is_hot
+from controller.storage import yield_charging
 from controller.work import Cycle
 
 CUT = int(Because.CUT)
@@ -141,6 +142,7 @@ def plan(cy: Cycle) -> None:
         g = cy.leaves_first[i]
         for line in range(cy.grids[g]["lines"]):
             _cut_by_book(cy, g, line)
+    yield_charging(cy)
     for i in range(len(cy.leaves_first)):
         g = cy.leaves_first[i]
         for line in range(cy.grids[g]["lines"]):

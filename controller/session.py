@@ -63,6 +63,9 @@ def _begin(built: Any, kept: Any, now: int) -> None:
     kept["lifted_at_ms"] = NEVER
     kept["full"] = 0
     kept["probe_at_ms"] = NEVER
+    kept["solar_on"] = 0
+    kept["solar_since_ms"] = NEVER
+    kept["solar_tried_ms"] = NEVER
     kept["off_since_ms"] = now
     kept["on_since_ms"] = NEVER
     kept["proof_failed_at_ms"] = NEVER

@@ -19,6 +19,7 @@ from controller.defaults import (
     UNLIMITED_MA,
 )
 from controller.kernel import kernel
+from controller.storage import open_storage_room
 from controller.work import Cycle
 
 FUSE = int(Because.FUSE)
@@ -49,6 +50,7 @@ def _open_room(cy: Cycle) -> None:
         grid = cy.grids[g]
         for line in range(grid["lines"]):
             grid["spare_ma"][line] = grid["limit_ma"][line] - grid["margin_ma"][line] - grid["load_ma"][line]
+    open_storage_room(cy)
     for c in range(len(cy.built)):
         work = cy.work[c]
         work["why_grid"] = -1

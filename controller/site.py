@@ -25,7 +25,13 @@ from pydantic import (
 from controller import electrical
 from controller.breaker import Breaker
 from controller.calendar import TimeOfUse
-from controller.defaults import MARGIN_MIN_MA, MARGIN_PER_MILLE, PANIC_PER_MILLE
+from controller.defaults import (
+    MARGIN_MIN_MA,
+    MARGIN_PER_MILLE,
+    PANIC_PER_MILLE,
+    SOLAR_START_MS,
+    SOLAR_STOP_MS,
+)
 from controller.electrical import Rotation
 from controller.external import Input, ProfileSet
 from controller.faults import faults
@@ -83,6 +89,13 @@ class Grid(_Table):
     panic_a: Amps | None = None
     """So far above the fuse everything under it goes off; without it a tenth of the fuse."""
     breaker: Breaker = "gG"
+    max_export_a: PhaseAmps | None = None
+    """Most that may flow back, left out: as much as the fuse lets in."""
+    max_export_w: Power | None = None
+    solar: Literal["off", "boost", "solar_only"] | None = None
+    """How cars charge with surplus of sun, left out: as under the feeding grid."""
+    solar_start_s: Annotated[float, Field(strict=True, ge=0, le=3600)] = SOLAR_START_MS / 1000
+    solar_stop_s: Annotated[float, Field(strict=True, ge=0, le=3600)] = SOLAR_STOP_MS / 1000
     margin_a: Amps | None = None
     uncontrolled_a: PhaseAmps | None = None
     chargepoints_only: bool = False
@@ -194,6 +207,8 @@ class Battery(_Storing):
     """Peak shaving charges it from the grid, and not from surplus alone."""
     feeds_cars: bool = False
     """Self-consumption covers cars too, and not the other load alone."""
+    before_cars: bool = False
+    """It takes surplus before cars that charge with the sun, and not what they leave."""
     counts_for_fuse: bool = False
     """Its confirmed discharge makes room under fuses, and not under contracts alone."""
     fallback_w: Power = 0.0

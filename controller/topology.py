@@ -34,6 +34,8 @@ GRID = np.dtype(
         ("unbalance_ma", "i8"),  # most that one phase may carry above another
         ("tau_ms", "i8"),  # time constant of the fuse's heat
         ("uncontrolled_ma", "i8", (3,)),  # declared, where nobody measures
+        ("export_ma", "i8", (3,)),  # most that may flow back
+        ("export_sum_ma", "i8"),
         ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
         ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
         ("feeds_in", "i8"),  # 1: something feeds in here that nobody has drawn
@@ -67,11 +69,17 @@ CONNECTOR = np.dtype(
         ("weight", "i8"),  # percent
         ("fallback_ma", "i8"),
         ("lease_ms", "i8"),
+        ("solar", "i8"),  # mode of its grid
+        ("solar_start_ms", "i8"),
+        ("solar_stop_ms", "i8"),
         ("sample_ms", "i8"),
     ]
 )
 
 
+OFF, BOOST, SOLAR_ONLY = 1, 2, 3
+"""Solar modes; 0 in an image: that of the grid."""
+SOLAR_MODES = {"off": OFF, "boost": BOOST, "solar_only": SOLAR_ONLY}
 STANDBY, SELF_CONSUMPTION, PEAK_SHAVING, MANUAL = 1, 2, 3, 4
 """Strategies of a battery; 0 in an image: nobody outside says."""
 STRATEGIES = {
@@ -105,6 +113,7 @@ BATTERY = np.dtype(
         ("target_ma", "i8"),  # import of the connection that peak shaving holds, sum of the phases
         ("grid_charging", "i8"),
         ("feeds_cars", "i8"),
+        ("before_cars", "i8"),
         ("counts_for_fuse", "i8"),
     ]
 )
@@ -173,6 +182,9 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         row["beside"] = "guard" in roles and "consumer" in roles
         row["power_ma"] = min(_together_ma(grid.max_power_w), _together_ma(grid.max_apparent_va))
         row["mean_power_ma"] = _together_ma(grid.max_mean_power_w)
+        row["export_sum_ma"] = row["power_ma"]
+        if grid.max_export_w is not None:
+            row["export_sum_ma"] = _together_ma(grid.max_export_w)
         row["unbalance_ma"] = UNLIMITED_MA
         if grid.max_unbalance_a is not None:
             row["unbalance_ma"] = electrical.milliamps(grid.max_unbalance_a)
@@ -182,6 +194,8 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
             limit_ma = electrical.milliamps(grid.max_current_a[own])
             row["limit_ma"][phase] = limit_ma
             row["margin_ma"][phase] = grid.margin_ma(limit_ma)
+            back_a = (grid.max_export_a or grid.max_current_a)[own]
+            row["export_ma"][phase] = electrical.milliamps(back_a)
             row["panic_ma"][phase] = grid.panic_ma(limit_ma)
             row["uncontrolled_ma"][phase] = electrical.milliamps((grid.uncontrolled_a or (0, 0, 0))[own])
             row["worst_load_ma"][phase] = electrical.milliamps((grid.worst_load_a or grid.max_current_a)[own])
@@ -229,6 +243,12 @@ def _connectors(site: Site, names: tuple[str, ...]) -> Table:
         row["step_ma"] = electrical.milliamps(connector.step_a)
         row["weight"] = connector.weight_percent
         row["fallback_ma"] = electrical.milliamps(chargepoint.fallback_a)
+        modes = [
+            mode for grid in site.path(chargepoint.fed_by) if (mode := site.grid[grid].solar) is not None
+        ]
+        row["solar"] = SOLAR_MODES[modes[0] if modes else "off"]
+        row["solar_start_ms"] = round(site.grid[chargepoint.fed_by].solar_start_s * 1000)
+        row["solar_stop_ms"] = round(site.grid[chargepoint.fed_by].solar_stop_s * 1000)
         row["lease_ms"] = chargepoint.lease_s * 1000
         row["sample_ms"] = chargepoint.sample_interval_s * 1000
     return table
@@ -261,7 +281,7 @@ def _batteries(site: Site, names: tuple[str, ...]) -> Table:
         row["strategy"] = STRATEGIES[battery.strategy]
         target_w = battery.target_w
         row["target_ma"] = UNLIMITED_MA if target_w is None else electrical.milliamps_per_phase(target_w, 1)
-        for key in ("grid_charging", "feeds_cars", "counts_for_fuse"):
+        for key in ("grid_charging", "feeds_cars", "before_cars", "counts_for_fuse"):
             row[key] = getattr(battery, key)
     return table
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.defaults import LINES, TOGETHER, UNLIMITED_MA
 from controller.electrical import NOMINAL_VOLTAGE_V, milliamps
-from controller.site import Connector, Site
+from controller.site import Battery, Connector, Site
 from controller.table import Table
 
 
@@ -27,6 +27,11 @@ class Traces(NamedTuple):
     fuse_ma: Table
     min_ma: Table
     max_ma: Table
+    battery_feeders: Table
+    battery_load: Table
+    """`[b][line]`: amperes on a phase or on their sum per ampere of a battery."""
+    battery_counts: Table
+    """1: what it gives counts for fuses."""
 
 
 def trace(site: Site) -> Traces:
@@ -50,16 +55,29 @@ def trace(site: Site) -> Traces:
         powers = [power for power in (grid.max_power_w, grid.max_apparent_va) if power is not None]
         together_ma = [math.floor(power / NOMINAL_VOLTAGE_V * 1000) for power in powers]
         fuse_ma[row, TOGETHER] = min([UNLIMITED_MA, *together_ma])
+    batteries = list(site.battery.values())
+    battery_feeders = np.zeros((len(batteries), len(names)), dtype="i8")
+    battery_load = np.zeros((len(batteries), LINES), dtype="i8")
+    for row, battery in enumerate(batteries):
+        for own in range(battery.phases):
+            at_phase = _follow(site, battery.fed_by, battery, own, battery_feeders[row], names)
+            battery_load[row, at_phase] += 1
+            battery_load[row, TOGETHER] += 1
     return Traces(
         feeders,
         phase,
         fuse_ma,
         np.array([milliamps(connector.min_current_a) for _, connector in outlets], dtype="i8"),
         np.array([milliamps(connector.max_current_a) for _, connector in outlets], dtype="i8"),
+        battery_feeders,
+        battery_load,
+        np.array([battery.counts_for_fuse for battery in batteries], dtype="i8"),
     )
 
 
-def _follow(site: Site, board: str, connector: Connector, own: int, feeders: Table, names: list[str]) -> int:
+def _follow(
+    site: Site, board: str, connector: Connector | Battery, own: int, feeders: Table, names: list[str]
+) -> int:
     """Phase of the site at the end of one wire, marking the grids it runs through."""
     wire = connector.rotation[own]
     at: str | None = board

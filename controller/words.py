@@ -131,6 +131,11 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "it followed no order while a fuse was overloaded, and was stopped",
         "Have {identity} repaired, then release it.",
     ),
+    Because.SOLAR: (
+        "sun",
+        "it charges with surplus of sun, and there is no more",
+        "More sun or less other load; a card or session without solar mode charges from the grid.",
+    ),
     Because.FULL: (
         "full",
         "the car seems to be full",
@@ -232,6 +237,14 @@ GRID_ALARMS: Final[dict[Alarm, Advice]] = {
     Alarm.CHECK_FAILED: Advice(
         "The last check withheld a raise under {grid}.",
         "Report this: it is a fault of the controller. Charging goes on without the raise.",
+    ),
+    Alarm.OVER_EXPORT: Advice(
+        "More flows back over {grid} than may.",
+        "Inverters are being curtailed. If it lasts longer than a minute, check that they take limits.",
+    ),
+    Alarm.EXPORT_PANIC: Advice(
+        "Far too much flowed back over {grid}. Every inverter and battery under it has been told to stop.",
+        "Check that the inverters take limits and that none is missing from the site file.",
     ),
     Alarm.METER_ABSURD: Advice(
         "{Meter} gives values that cannot be; they are not believed.",

@@ -53,6 +53,14 @@ WORK_GRID = np.dtype(
         ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say
         ("implausible", "i8"),  # 1: its boards measure more than it does
         ("disagrees", "i8"),  # 1: guard and consumer meters do not fit
+        ("gives_ma", "i8", (3,)),  # sum of the lo of batteries that discharge, 0 or less
+        ("feeds_ma", "i8", (3,)),  # what inverters under it feed in, as far as known
+        ("excess_ma", "i8", (LINES,)),  # what flows back beyond its limit; UNKNOWN: nobody measures
+        ("hidden_ma", "i8"),  # of the connection: what curtailed inverters could feed in besides
+        ("unseen_ma", "i8", (LINES,)),  # what inverters may feed in where nobody measures
+        ("over_export", "i8"),
+        ("export_panic", "i8"),
+        ("unmet_ma", "i8", (LINES,)),  # what cars could use above the limit
         ("falling", "i8"),  # 1: the estimate waits for a round of readings
     ]
 )
@@ -91,6 +99,7 @@ WORK_CONNECTOR = np.dtype(
         ("why_grid", "i8"),
         ("why_phase", "i8"),
         ("rank", "i8"),
+        ("solar_ma", "i8"),  # what surplus leaves it
     ]
 )
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.defaults import ANSWER_MS, CYCLE_MS, DOWN_MS, NEVER, RESEND_MS, UP_MS
+from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.kernel import kernel
 from controller.table import Table
 from scenarios.scenario import Story
@@ -24,6 +25,7 @@ from twin.world import World
 DIPS: Final = 512  # lows of U that the sliding minimum remembers; more are merged to the later one
 BUCKET_S: Final = 900
 LOST_IN_A_ROW: Final = 2
+_KWH: Final = NOMINAL_VOLTAGE_V / 3_600_000  # per A s
 
 TALLY = np.dtype(
     [
@@ -43,6 +45,8 @@ TALLY = np.dtype(
         ("load_ma", "i8", (3,)),  # U of the interval before
         ("liars_ma", "i8", (3,)),
         ("silent_ms", "i8"),
+        ("in_as", "f8"),  # over its phases together, from the feeder
+        ("back_as", "f8"),  # the same, towards it
     ]
 )
 
@@ -108,9 +112,12 @@ def _lowest_ma(row: Any, p: int, since_ms: int) -> int:
 
 @kernel
 def _find_liars(
-    tally: Table, outlets: Table, connectors: Table, seen: Table, now_ms: int, reading_ms: int
+    tally: Table, outlets: Table, connectors: Table, seen: Table, starts: Any, now_ms: int, reading_ms: int
 ) -> None:
-    """Draws above every limit in force or being left, and how long drawing connectors have been silent."""
+    """Draws above every limit in force or being left, how long drawing connectors have been silent, starts.
+
+    `starts`: per connector how often it began to draw, and whether it draws.
+    """
     for g in range(len(tally)):
         tally[g]["silent_ms"] = 0
         for p in range(3):
@@ -119,7 +126,10 @@ def _find_liars(
         outlet = outlets[c]
         draw = outlet["draw_ma"][0]
         if draw == 0:
+            starts[c][1] = 0
             continue
+        starts[c][0] += 1 - starts[c][1]
+        starts[c][1] = 1
         allowed = outlet["claimed_ma"]
         if outlet["left_until_ms"] > now_ms:
             allowed = max(allowed, outlet["left_ma"])
@@ -142,19 +152,23 @@ def count_interval(
     connectors: Table,
     seen: Table,
     buckets: Any,
+    starts: Any,
     now_ms: int,
     span_ms: int,
     blind_ms: int,
     reading_ms: int,
 ) -> None:
     """Book `span_ms` from `now_ms` on, in which currents are those of its beginning."""
-    _find_liars(tally, outlets, connectors, seen, now_ms, reading_ms)
+    _find_liars(tally, outlets, connectors, seen, starts, now_ms, reading_ms)
     seconds = span_ms / 1000.0
     bucket = min(now_ms // (BUCKET_S * 1000), len(buckets) - 1)
     for g in range(len(tally)):
         row = tally[g]
         board = boards[g]
         since_ms = now_ms - blind_ms - max(row["silent_ms"], 0)
+        net = board["current_ma"][0] + board["current_ma"][1] + board["current_ma"][2]
+        row["in_as"] += max(net, 0) / 1000.0 * seconds
+        row["back_as"] += max(-net, 0) / 1000.0 * seconds
         for p in range(3):
             current = board["current_ma"][p]
             # A battery that counts for the fuse is a generator whose end nobody can foresee; one that does
@@ -188,6 +202,8 @@ class Tally:
         self.delays = true_delays(story)
         self.load_as = np.zeros((-(-story.length_ms // (BUCKET_S * 1000)), len(world.boards), 3))
         """A s of uncontrolled load per quarter of an hour, grid and phase."""
+        self.starts = np.zeros((len(world.outlets), 2), "i8")
+        """How often each connector began to draw, and whether it draws."""
         self._world, self._seen = world, seen
         self.rows["load_ma"] = world.boards["load_ma"]
         world.watch = self.interval
@@ -203,6 +219,7 @@ class Tally:
             built.connectors,
             self._seen,
             self.load_as,
+            self.starts,
             world.now_ms,
             span_ms,
             self.delays.blind_ms,
@@ -248,6 +265,11 @@ class Figures:
     disturbance_as: float
     longest_over_s: float
     fuse_trips: int
+    most_starts: int
+    imported_kwh: float
+    exported_kwh: float
+    curtailed_kwh: float
+    battery_given_kwh: float
     writes_per_connector_day: float
     cycles: int
     wall_s: float
@@ -322,6 +344,7 @@ def judge(
     shares = np.array([session.share for session in counted]) if counted else np.ones(1)
     full = sum(session.delivered_wh >= session.possible_wh - 100 for session in counted)
     over, own, lie = (float(tally.rows[name].sum()) for name in ("over_as", "own_as", "lie_as"))
+    root = int(world.topology.leaves_first[-1])
     squares = float((shares**2).sum())
     return Figures(
         sessions=len(sessions),
@@ -340,6 +363,11 @@ def judge(
         disturbance_as=over - own - lie,
         longest_over_s=int(tally.rows["longest_ms"].max()) / 1000,
         fuse_trips=int(world.boards["tripped"].sum()),
+        most_starts=int(tally.starts[:, 0].max(initial=0)),
+        imported_kwh=float(tally.rows["in_as"][root]) * _KWH,
+        exported_kwh=float(tally.rows["back_as"][root]) * _KWH,
+        curtailed_kwh=float(world.panels["curtailed_wh"].sum()) / 1000,
+        battery_given_kwh=float(world.cells["discharged_wh"].sum()) / 1000,
         writes_per_connector_day=writes / max(1, len(world.outlets)) / (story.length_ms / 86_400_000),
         cycles=cycles,
         wall_s=wall_s,

@@ -189,8 +189,11 @@ class _Watch:
     def __init__(self, during: During, story: Story) -> None:
         self._during = during
         self._from_ms, self._until_ms = round(during.from_s * 1000), round(during.until_s * 1000)
-        names = story.topology.grid_names if during.grid else story.topology.connector_names
-        self._row = names.index(during.grid or during.connector or "")
+        built = story.topology
+        names = built.grid_names if during.grid else built.connector_names
+        if during.battery:
+            names = built.battery_names
+        self._row = names.index(during.grid or during.connector or during.battery or "")
         self._least, self._most = float("inf"), float("-inf")
 
     def look(self, world: World, decision: Decision) -> None:
@@ -209,6 +212,10 @@ class _Watch:
             if during.quantity in booked:
                 return decision.grids[booked[during.quantity]][row]
             return tables[during.quantity][row]
+        if during.battery and during.quantity == "flow_a":
+            return world.cells["flow_ma"][row]
+        if during.battery:
+            return decision.batteries["target_ma"][row]
         if during.quantity == "draw_a":
             return world.outlets["draw_ma"][row].max()
         return decision.connectors[during.quantity.replace("_a", "_ma")][row]
@@ -216,7 +223,7 @@ class _Watch:
     def verdict(self) -> Verdict:
         """What the span showed."""
         during = self._during
-        place = during.grid or during.connector
+        place = during.grid or during.connector or during.battery
         expected = (
             f"{place} {during.quantity} {during.words()} from {during.from_s:g} s to {during.until_s:g} s"
         )

@@ -94,7 +94,14 @@ class Bound(_Table):
         return " and ".join(parts) or "anything"
 
 
-Quantity = Literal["current_a", "cars_a", "committed_a", "target_a", "draw_a"]
+Quantity = Literal["current_a", "cars_a", "committed_a", "target_a", "draw_a", "flow_a"]
+
+
+_QUANTITIES = {
+    "grid": ("current_a", "cars_a", "committed_a", "target_a"),
+    "battery": ("flow_a", "target_a"),
+    "": ("draw_a", "committed_a", "target_a"),
+}
 
 
 class During(Bound):
@@ -107,6 +114,7 @@ class During(Bound):
     until_s: Seconds
     grid: str | None = None
     connector: str | None = None
+    battery: str | None = None
     quantity: Quantity
 
 
@@ -208,12 +216,16 @@ def _expectation_faults(scenario: Scenario) -> Iterator[str]:
             hint = f'did you mean "{close[0]}"?' if close else f"the figures are {', '.join(known)}."
             yield f"[expect] {name}: there is no such figure; {hint}"
     for number, during in enumerate(scenario.during, start=1):
-        if (during.grid is None) == (during.connector is None):
-            yield f"[during] number {number}: name either a grid or a connector."
-        elif (during.quantity == "draw_a" and during.grid) or (
-            during.quantity in ("current_a", "cars_a") and during.connector
+        places = [place for place in (during.grid, during.connector, during.battery) if place is not None]
+        if len(places) != 1:
+            yield f"[during] number {number}: name either a grid, a connector or a battery."
+        elif (
+            during.quantity not in _QUANTITIES["grid" if during.grid else "battery" if during.battery else ""]
         ):
-            yield f"[during] number {number} quantity: a connector has draw_a, a grid current_a and cars_a."
+            yield (
+                f"[during] number {number} quantity: a connector has draw_a, a grid current_a and cars_a,"
+                " a battery flow_a."
+            )
         if during.until_s <= during.from_s:
             yield f"[during] number {number} until_s: must be later than from_s."
 
@@ -322,6 +334,8 @@ def _reference_faults(scenario: Scenario, site: Site) -> Iterator[str]:
     for number, told in enumerate(scenario.told, start=1):
         yield from (f"[instruction] number {number} {fault}" for fault in told.complaints(site))
     for number, during in enumerate(scenario.during, start=1):
+        if during.battery is not None and during.battery not in site.battery:
+            yield f'[during] number {number} battery: the site has no battery "{during.battery}".'
         if during.grid is not None and during.grid not in site.grid:
             yield f'[during] number {number} grid: the site has no grid "{during.grid}".'
         if during.connector is not None and during.connector not in connectors:

@@ -188,6 +188,7 @@ class Calm:
         self._moved_ms = 0
         self._tally = np.zeros(grids, TALLY)
         self._buckets = np.zeros((1, grids, 3))
+        self._starts = np.zeros((count, 2), "i8")
         self._masked_ms = np.zeros(grids, "i8")  # until then nothing is held against the controller
         self._short_as = 0.0
         self._target, self._last, self._way = (np.zeros(count, "i8") for _ in range(3))
@@ -223,6 +224,7 @@ class Calm:
             built.connectors,
             self._image.connectors,
             self._buckets,
+            self._starts,
             world.now_ms,
             span_ms,
             self._delays.reaction_ms,

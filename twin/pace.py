@@ -49,6 +49,7 @@ def differs(seen: Table, last: Table, meters: Table, last_meters: Table, wanted:
             or now["minimum_speed"] != was["minimum_speed"]
             or now["never_zero"] != was["never_zero"]
             or now["stop"] != was["stop"]
+            or now["solar"] != was["solar"]
         ):
             return True
         if now["answered_seq"] != was["answered_seq"] and (

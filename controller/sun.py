@@ -1,0 +1,206 @@
+"""Charging with the sun: what surplus there is, and which cars may take it.
+
+Surplus is what the connection would give back without the cars of this mode: uncontrolled load below zero,
+less what the other cars draw, less what batteries that go first would take, and with what curtailed inverters
+hide. A car on *boost* charges at its minimum, and above it on surplus alone. One on *solar only* starts when
+the surplus has been enough for its minimum for a while, and stops when it has not been for a longer one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from controller.decision import Because
+from controller.defaults import CYCLE_MS, NEVER, SLOT_MS, TOGETHER
+from controller.kernel import kernel
+from controller.topology import BOOST, SOLAR_ONLY
+from controller.work import Cycle
+
+SOLAR = int(Because.SOLAR)
+PASSES = 4  # of handing on what a car at its cap leaves
+
+
+@kernel
+def solar_mode(cy: Cycle, c: int) -> int:
+    """Of its card or session, else of its grid."""
+    told = cy.seen[c]["solar"]
+    return int(told if told > 0 else cy.built[c]["solar"])
+
+
+@kernel
+def cap_by_sun(cy: Cycle) -> None:
+    """Narrow the caps of the cars that charge with the sun."""
+    cars = 0
+    for c in range(len(cy.built)):
+        if cy.work[c]["commandable"] == 1 and solar_mode(cy, c) >= BOOST:
+            cars += 1
+    if cars == 0:
+        return
+    root = cy.leaves_first[len(cy.leaves_first) - 1]
+    left = _surplus(cy, root)
+    for c in range(len(cy.built)):
+        if _charges_with_sun(cy, c):
+            left -= _minimum(cy, c)
+    _stop_some(cy, left)
+    left = _start_one_by_one(cy, max(left, 0), cy.grids[root]["hidden_ma"])
+    _hand_out(cy, left, cy.grids[root]["hidden_ma"])
+
+
+@kernel
+def _surplus(cy: Cycle, root: int) -> int:
+    """Over all phases; 0 where nobody measures."""
+    grid = cy.grids[root]
+    if grid["lost"] == 1 or grid["ageing"] == 1:
+        return 0
+    surplus = grid["hidden_ma"]
+    for p in range(3):
+        surplus -= cy.kept_grids[root]["estimate_ma"][p]
+    for c in range(len(cy.built)):
+        if solar_mode(cy, c) < BOOST:
+            for p in range(3):
+                surplus -= cy.work[c]["reading_ma"][p]
+    for b in range(len(cy.built_batteries)):
+        built = cy.built_batteries[b]
+        takes = cy.batteries[b]["commandable"] == 1 and cy.kept_batteries[b]["full"] == 0
+        if built["before_cars"] == 1 and takes:
+            surplus -= built["charge_ma"] * built["phases"]
+    return int(surplus)
+
+
+@kernel
+def _minimum(cy: Cycle, c: int) -> int:
+    """What its minimum takes over the phases it is booked on."""
+    return int(cy.work[c]["min_ma"] * max(cy.work[c]["load"][TOGETHER], 1))
+
+
+@kernel
+def _charges_with_sun(cy: Cycle, c: int) -> bool:
+    """Whether it is on: always on boost, on solar only once it has started."""
+    if cy.work[c]["commandable"] == 0 or cy.work[c]["last"] == 1:
+        return False
+    mode = solar_mode(cy, c)
+    return bool(mode == BOOST or (mode == SOLAR_ONLY and cy.kept[c]["solar_on"] == 1))
+
+
+@kernel
+def _stop_some(cy: Cycle, left: int) -> None:
+    """Who came last lacks surplus first; it stops when that has lasted."""
+    now = cy.clock[0]["now_ms"]
+    for i in range(len(cy.built)):
+        c = len(cy.built) - 1 - i
+        kept = cy.kept[c]
+        if solar_mode(cy, c) != SOLAR_ONLY or kept["solar_on"] == 0:
+            continue
+        if cy.work[c]["commandable"] == 1 and left >= 0:
+            kept["solar_since_ms"] = NEVER
+            continue
+        left += _minimum(cy, c)
+        if kept["solar_since_ms"] == NEVER:
+            kept["solar_since_ms"] = now
+        if now - kept["solar_since_ms"] >= cy.built[c]["solar_stop_ms"]:
+            kept["solar_on"] = 0
+            kept["solar_since_ms"] = NEVER
+
+
+@kernel
+def _start_one_by_one(cy: Cycle, left: int, hidden: int) -> int:
+    """Who waits starts when its minimum has been there for long enough; returns what is left for the rest.
+
+    Where inverters are curtailed the surplus does not show: one car tries, and not again for a slot.
+    """
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        work = cy.work[c]
+        if solar_mode(cy, c) != SOLAR_ONLY or kept["solar_on"] == 1 or work["commandable"] == 0:
+            continue
+        need = _minimum(cy, c)
+        rested = kept["solar_tried_ms"] == NEVER or now - kept["solar_tried_ms"] >= SLOT_MS
+        tries = left < need and hidden > 0 and rested
+        if left < need and not tries:
+            kept["solar_since_ms"] = NEVER
+            continue
+        left = max(left - need, 0)
+        if tries:
+            hidden = 0
+        if kept["solar_since_ms"] == NEVER:
+            kept["solar_since_ms"] = now
+        if now - kept["solar_since_ms"] >= cy.built[c]["solar_start_ms"]:
+            kept["solar_on"] = 1
+            kept["solar_since_ms"] = NEVER
+            if tries:
+                kept["solar_tried_ms"] = now
+    return left
+
+
+@kernel
+def _hand_out(cy: Cycle, left: int, hidden: int) -> None:
+    """Caps: the minimum, and the surplus above it by weight; one more step while inverters are curtailed."""
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        if work["commandable"] == 0 or solar_mode(cy, c) < BOOST:
+            continue
+        work["solar_ma"] = work["min_ma"] if _charges_with_sun(cy, c) else 0
+    for _ in range(PASSES):
+        weights = 0
+        for c in range(len(cy.built)):
+            weights += _appetite(cy, c)
+        if weights == 0 or left <= 0:
+            break
+        given = 0
+        for c in range(len(cy.built)):
+            work = cy.work[c]
+            if _appetite(cy, c) > 0:
+                more = min(left * work["weight"] // weights, work["cap_ma"] - work["solar_ma"])
+                work["solar_ma"] += more
+                given += more * max(work["load"][TOGETHER], 1)
+        left -= given
+    for c in range(len(cy.built)):
+        work = cy.work[c]
+        if work["commandable"] == 0 or solar_mode(cy, c) < BOOST or work["last"] == 1:
+            continue
+        if hidden > 0 and work["solar_ma"] > 0:
+            work["solar_ma"] = max(work["solar_ma"], cy.kept[c]["target_ma"] + cy.built[c]["step_ma"])
+        _narrow(cy.built[c], work)
+
+
+@kernel
+def _appetite(cy: Cycle, c: int) -> int:
+    """Its weight times its phases while it could take more."""
+    work = cy.work[c]
+    if work["solar_ma"] == 0 or work["solar_ma"] >= work["cap_ma"]:
+        return 0
+    return int(work["weight"] * max(work["load"][TOGETHER], 1))
+
+
+@kernel
+def _narrow(built: Any, work: Any) -> None:
+    cap = work["solar_ma"]
+    if cap > 0:
+        cap = max(cap // built["step_ma"] * built["step_ma"], work["min_ma"])
+    if cap < work["cap_ma"]:
+        work["cap_ma"] = cap
+        work["why"] = SOLAR
+
+
+@kernel
+def next_solar_ms(cy: Cycle) -> int:
+    """When the earliest of its delays is over; NEVER: none runs."""
+    due = NEVER
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        if kept["solar_since_ms"] == NEVER:
+            continue
+        delay = cy.built[c]["solar_stop_ms"] if kept["solar_on"] == 1 else cy.built[c]["solar_start_ms"]
+        over = kept["solar_since_ms"] + delay
+        due = over if due == NEVER else min(due, over)
+    return due
+
+
+@kernel
+def report_sun(cy: Cycle) -> None:
+    """Look again when a delay is over."""
+    due = next_solar_ms(cy)
+    if due != NEVER:
+        site = cy.wanted_site[0]
+        site["next_ms"] = min(site["next_ms"], max(due, cy.clock[0]["now_ms"] + CYCLE_MS))
