@@ -7,7 +7,7 @@ import pytest
 from controller.decision import Alarm, StorageBecause
 from controller.defaults import UNKNOWN
 from controller.image import Source
-from controller.site import build
+from controller.site import SiteError, build
 from tests.controller.desk import Amps, Desk, drawn
 
 
@@ -258,3 +258,45 @@ def test_over_a_limit_charging_ends_before_a_car_is_cut():
     desk.cycle(1)
     assert desk.target <= 4
     assert len(desk.puts) == puts
+
+
+# -- bad input --------------------------------------------------------------------------------------------
+
+WRONG = [  # keys, place, how the sentence ends
+    ({"fed_by": "mian"}, "fed_by", 'there is no grid "mian"; did you mean "main"?'),
+    ({"soc_min": 0.5}, "soc_min 0.5", "must lie in this order; mend the one that is wrong."),
+    ({"strategy": "peak_shaving"}, "strategy", "the import of the connection in W that it holds; add it."),
+    ({"fallback_w": 2e4}, "fallback_w", "20000 is above max_charge_w 13800; lower it."),
+    ({"revert_s": 4}, "revert_s", "give 0 or more than twice the response_s of 2."),
+]
+
+
+@pytest.mark.parametrize(("battery", "place", "end"), WRONG)
+def test_a_battery_that_cannot_be_is_told_in_one_sentence(battery, place, end):
+    with pytest.raises(SiteError) as told:
+        with_battery(**battery)
+    assert len(told.value.lines) == 1
+    assert told.value.lines[0].startswith(f"desk: [battery.home] {place}")
+    assert told.value.lines[0].endswith(end)
+
+
+ALONE = [  # revert_s, what it may charge with by itself, what the dead controller leaves on L1
+    (60, 0.0, None),
+    (60, 6_900.0, "50 A on a 45 A fuse"),
+    (0, 0.0, "60 A on a 45 A fuse"),
+]
+
+
+@pytest.mark.parametrize(("revert_s", "fallback_w", "danger"), ALONE)
+def test_if_the_controller_dies_a_battery_charges_with_what_it_does_alone(revert_s, fallback_w, danger):
+    tables = with_battery(
+        {"max_current_a": 45, "worst_load_a": 40}, revert_s=revert_s, fallback_w=fallback_w
+    ).model_dump()
+    tables["accept_unsafe_fallback"] = ""
+    for chargepoint in tables["chargepoint"].values():
+        chargepoint["lease_s"] = 300
+    if danger is None:
+        build(tables, "desk")
+        return
+    with pytest.raises(SiteError, match=danger):
+        build(tables, "desk")

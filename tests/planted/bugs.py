@@ -210,4 +210,28 @@ BUGS = {
         "if _sound(cy, traces) or len(cy.work) > 0:",
         "test_check.py::test_a_corrupted_table_raises_nobody_and_the_alarm",
     ),
+    "the discharge of a battery is headroom": Bug(
+        "storage.py",
+        'grid["low_ma"][p] += low',
+        'grid["low_ma"][p] += max(low, 0)',
+        "test_storage.py::test_the_discharge_of_a_battery_is_no_headroom",
+    ),
+    "a battery counts for every fuse": Bug(
+        "storage.py",
+        'if line != TOGETHER and built["counts_for_fuse"] == 0:\n        current_ma',
+        "if line != TOGETHER and line < 0:\n        current_ma",
+        "test_storage.py::test_what_it_surely_gives_counts_for_powers_and_for_fuses_only_where_the_site_says_so",
+    ),
+    "what a battery is told frees at once": Bug(
+        "storage.py",
+        'kept["committed_ma"] = kept["charge_ma"] if target >= 0 else before',
+        'kept["committed_ma"] = kept["charge_ma"] = max(target, 0)',
+        "test_storage.py::test_it_is_booked_with_its_charge_until_a_reading_shows_the_lower_order",
+    ),
+    "an inverter is never eased": Bug(
+        "export.py",
+        "(higher and shown and rested)",
+        "(higher and shown and rested and target < 0)",
+        "test_export.py::test_a_curtailed_inverter_is_eased_when_load_comes_and_freed_when_there_is_room_for_all_of_it",
+    ),
 }

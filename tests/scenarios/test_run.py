@@ -24,7 +24,18 @@ HOUR_MS = 3_600_000
 
 
 @pytest.mark.parametrize(
-    "name", ["harbour_day", "meter_lost", "chargepoint_offline", "leaving_early", "told_from_outside"]
+    "name",
+    [
+        "harbour_day",
+        "meter_lost",
+        "chargepoint_offline",
+        "leaving_early",
+        "told_from_outside",
+        "sun_and_cars",
+        "peak_shaving",
+        "battery_dies",
+        "zero_export",
+    ],
 )
 def test_a_story_of_the_library_ends_as_it_must(name):
     result = run(load(LIBRARY / f"{name}.toml"))
