@@ -127,7 +127,7 @@ HISTORY_STAY_PERCENT: Final = 25  # quantile of its stays: it may leave early
 HISTORY_ENERGY_PERCENT: Final = 75  # quantile of its energies
 WISH_MAX_WH: Final = 250_000  # above any battery of a car
 WISH_MAX_MS: Final = 2_592_000_000  # 30 days
-PLAN_LIMIT_MS: Final = 20_000  # a plan that takes longer is not waited for
+PLAN_LIMIT_MS: Final = 60_000  # a plan that takes longer is not waited for
 
 # -- batteries, export, sun ------------------------------------------------------------------ [C 15]
 GIVES_PER_MILLE: Final = 800  # of what a battery was ordered to give and is measured to

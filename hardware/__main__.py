@@ -79,7 +79,10 @@ def check(site_file: SiteFile) -> None:
 
 
 def _read(site_file: Path) -> tuple[Drawn, Links]:
+    from hardware.planning import refuse_without_scipy
+
     drawn = read_site(site_file)
+    refuse_without_scipy(drawn.site, str(site_file))
     return drawn, read_links(drawn.site, str(site_file))
 
 

@@ -6,6 +6,7 @@ Handlers are plain functions, so they run in threads and never hold up the loop 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -13,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from controller.sentences import sentence
@@ -37,6 +38,19 @@ class Sessions(Protocol):
         ...
 
 
+TakeWish = Callable[[str, datetime | None, float | None], str]
+"""Takes the departure and the kWh of the session at a connector; raises KeyError or ValueError."""
+
+
+class SessionWish(BaseModel):
+    """When the car that is plugged in leaves, and what it needs since it was plugged in."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    departure: datetime | None = None
+    energy_kwh: float | None = None
+
+
 class Done(BaseModel):
     """What a command did."""
 
@@ -51,9 +65,11 @@ def create_app(
     release: Callable[[str], str] | None = None,
     registry: CollectorRegistry | None = None,
     outside: Outside | None = None,
+    wish: TakeWish | None = None,
 ) -> FastAPI:
     """The contract of `view`. `sessions` reads the ledger, `release` puts a connector back into service;
-    `registry` holds more metrics of the process; `outside` is what the site can be told by.
+    `registry` holds more metrics of the process; `outside` is what the site can be told by, `wish` what a
+    driver can tell.
     """
     app = FastAPI(
         title="Edge",
@@ -71,6 +87,7 @@ def create_app(
     _add_commands(app, commands or {})
     add_telling(app, outside)
     _add_release(app, release)
+    _add_wishes(app, wish)
     _add_metrics(app, view, registry)
     _add_faults(app)
     return app
@@ -141,6 +158,24 @@ def _charge(row: Mapping[str, Any]) -> contract.Charge:
         energy_wh=None if register_wh is None else register_wh - row["meter_start_wh"],
         reason=row["reason"],
     )
+
+
+def _add_wishes(app: FastAPI, wish: TakeWish | None) -> None:
+    @app.put(
+        "/api/v1/connectors/{name:path}/wish",
+        summary="Tell when the car leaves and what it needs",
+        tags=["sessions"],
+    )
+    async def tell(name: str, body: SessionWish, request: Request) -> Done:
+        refuse_other_origins(request)
+        if wish is None:
+            raise HTTPException(404, "This world takes no wishes; ask the box that runs the site.")
+        try:
+            return Done(sentence=wish(name, body.departure, body.energy_kwh))
+        except KeyError as error:
+            raise HTTPException(404, str(error.args[0])) from None
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
 
 
 def _add_commands(app: FastAPI, commands: Commands) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from controller.defaults import HISTORY_SESSIONS
 from hardware.durable import DurableFile, Work
 from hardware.notices import Notices
 
@@ -139,6 +140,19 @@ class Ledger:
             ).fetchall()
         return [dict(row) for row in rows]
 
+    def past(self, tags: set[str], limit: int = HISTORY_SESSIONS) -> dict[str, list[tuple[int, int]]]:
+        """Stay in ms and Wh of the newest finished transactions of each card, the newest last. Blocks."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5)) as database:
+            for tag in tags:
+                rows = database.execute(
+                    "SELECT started_utc, ended_utc, meter_stop_wh - meter_start_wh FROM transactions"
+                    " WHERE tag = ? AND ended_utc IS NOT NULL AND clock_trusted ORDER BY id DESC LIMIT ?",
+                    (tag, limit),
+                ).fetchall()
+                found[tag] = [(_span_ms(began, ended), int(wh)) for began, ended, wh in reversed(rows)]
+        return found
+
     # -- writing ------------------------------------------------------------------------------------
 
     async def begin(self, started: Transaction) -> Transaction:
@@ -225,6 +239,11 @@ class Ledger:
             if key == (known.identity, known.connector, known.tag, known.timestamp, known.meter_start_wh):
                 return known
         return started
+
+
+def _span_ms(began_utc: str, ended_utc: str) -> int:
+    span = datetime.fromisoformat(ended_utc) - datetime.fromisoformat(began_utc)
+    return round(span.total_seconds() * 1000)
 
 
 def _insert(database: sqlite3.Connection, started: Transaction) -> Transaction:

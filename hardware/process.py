@@ -51,6 +51,7 @@ async def control(
         parts = {
             "loop": box.run(),
             "API": _serve(view, box, bound),
+            "planner": box.plan(),
             "compiler": _compile(box, thinker, notices),
         }
         tasks = [asyncio.create_task(_reported(name, part, notices)) for name, part in parts.items()]
@@ -93,7 +94,9 @@ class _Api(uvicorn.Server):
 
 
 async def _serve(view: LiveView, box: Box, bound: socket.socket) -> None:
-    app = create_app(view, sessions=box.ledger.history, release=box.release, outside=box.outside)
+    app = create_app(
+        view, sessions=box.ledger.history, release=box.release, outside=box.outside, wish=box.wish
+    )
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )

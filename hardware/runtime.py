@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,8 @@ from hardware.modbus import MeterPoll, ModbusMeter
 from hardware.notices import Notices
 from hardware.ocpp import CentralSystem
 from hardware.outside import TRUSTED_FROM, Outside
+from hardware.planning import Moment, Planning
+from hardware.wishes import Wishes
 
 if TYPE_CHECKING:
     from hardware.kernels import Calculate
@@ -74,6 +77,9 @@ class Box:
         self._book = Book(store / "book.db", topology, notices, self._leave)
         self._journal = Journal(store / "journal.db", site, topology, notices)
         self.memory = restart.resume(topology, self._book.found, clock.now_ms())
+        self.wishes = Wishes(topology.connector_names, site.timezone)
+        self.planning = Planning(site, topology, self.ledger, self.wishes, notices)
+        self._seen: Image | None = None
         self._newest: Decision | None = None
         self._held = np.zeros(len(topology.connectors), np.bool_)
         self.central = CentralSystem(
@@ -157,7 +163,24 @@ class Box:
         clock["now_ms"] = self._clock.now_ms()
         clock["utc_ms"] = self._clock.utc_ms()
         clock["utc_trusted"] = self._clock.utc() >= TRUSTED_FROM
-        return self.outside.narrow(self._live)
+        return self.planning.enter(self.outside.narrow(self._live), self.memory)
+
+    async def plan(self) -> None:
+        """Plan by departures beside the loop, where the site wants it, until cancelled."""
+        await self.planning.run(self._moment)
+
+    def _moment(self) -> Moment | None:
+        if self._seen is None or self._newest is None:
+            return None
+        return Moment(self._seen, self._newest, self.memory)
+
+    def wish(self, connector: str, departure: datetime | None, energy_kwh: float | None) -> str:
+        """A wish for the session at `chargepoint/number`; raises KeyError or ValueError with a sentence."""
+        if self.planning.departures == "off":
+            raise ValueError('This site does not plan by departures; give its file departures = "horizon".')
+        if departure is not None and self._clock.utc() < TRUSTED_FROM:
+            raise ValueError("The calendar of the box has not been set, so no departure can be told.")
+        return self.wishes.put(connector, departure, energy_kwh, self.memory, self._clock.utc())
 
     def cycle(self) -> Decision | None:
         """One cycle now; None when the controller failed."""
@@ -168,7 +191,7 @@ class Box:
             self._failed(error)
             return None
         self._failures = 0
-        self.memory = after
+        self.memory, self._seen = after, image
         self._put_down(decision)
         try:
             self._journal.append(before, image, decision, after)

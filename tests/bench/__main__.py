@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[2]
 TARGET = ROOT / "bench.json"
 WEEKS, SMALL = (160, 80), ("const", "steps", "random", "pauses", "turns", "40_on_340", "200_on_1600")
 
+PLANS = ("off", *(f"{plan}_{k}" for plan in ("least_laxity", "horizon") for k in ("exact", "wrong", "cards")))
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "cycle": ("calculate_200_mean_us", "calculate_200_p99_us", "calculate_200_interpreted_p99_ms"),
     "days": (
@@ -80,6 +82,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
             ),
         }.items()
         for what in whats
+    ),
+    "departures": tuple(
+        f"departures_{amps}_{name}"
+        for amps in WEEKS
+        for name in (
+            "bound_unmet_kwh",
+            *(
+                f"{case}_{what}"
+                for case in PLANS
+                for what in ("unmet_kwh", "fully_served_percent", "well_served_percent", "p10_share_percent")
+            ),
+        )
     ),
     "live_200": (
         "live_200_ready_s",
