@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controller.alone import leave_alone
 from controller.check import check
 from controller.commitments import follow_orders
 from controller.comparison import compare_meters
@@ -61,6 +62,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
     share(cy)
     shut_off(cy)
     plan(cy)
+    leave_alone(cy)
     follow_round(cy)
     raise_to_wishes(cy)
     steer_batteries(cy)

@@ -42,6 +42,7 @@ class Because(IntEnum):
     MAINTENANCE = 21  # shut off by a person
     EMERGENCY_STOP = 22
     OUT_OF_SERVICE = 23  # the last resort has taken it out of service
+    NO_LEASE = 24  # it would keep more for ever if the controller died, and that fits no more
     SOLAR = 30  # there is no more surplus of sun
 
 
@@ -115,6 +116,8 @@ GRID_DECISION = np.dtype(
         ("lost", "i8"),  # 1: its meter is lost
         ("alarm", "i8"),
         ("note", "i8"),
+        ("alone_ma", "i8", (3,)),  # what it may reach if the controller dies now
+        ("dead_load_ma", "i8", (3,)),  # the load in that
     ]
 )
 CONNECTOR_DECISION = np.dtype(
@@ -141,6 +144,7 @@ SITE_DECISION = np.dtype(
     [
         ("now_ms", "i8"),
         ("next_ms", "i8"),  # the latest time at which the next cycle must run, if nothing changes before
+        ("unsafe_alone", "i8"),  # 1: a fuse may be overloaded if the controller dies now
         ("settled", "i8"),  # 1: nothing is in flight, nothing is due
         ("alarm", "i8"),
     ]

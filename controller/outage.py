@@ -1,4 +1,4 @@
-"""What happens if the controller dies now: rule 5 of the design, for a drawing before it is applied."""
+"""What happens if the controller dies now: rule 5 of the design, for a drawing and for the live state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from controller import electrical
 
 if TYPE_CHECKING:
+    from controller.decision import Decision
     from controller.site import Site
+    from controller.topology import Topology
 
 
 def fallback_faults(site: Site) -> Iterator[str]:
@@ -23,15 +25,40 @@ def fallback_faults(site: Site) -> Iterator[str]:
         for phase in range(3):
             limit = grid.max_current_a[phase]
             worst = _worst_load_a(site, name, phase)
-            alone = sum(_alone_a(site, name, phase))
+            alone = sum(_boxes_alone_a(site, name, phase)) + sum(_batteries_alone_a(site, name, phase))
             if worst + alone > limit + 1e-9:
                 yield (
-                    f"[grid.{name}] if the controller dies now, {electrical.PHASES[phase]} may reach"
-                    f" {worst + alone:g} A on a {limit:g} A fuse (worst load {worst:g} A, chargepoints alone"
-                    f" {alone:g} A): lower fallback_a and set lease_s, or declare"
+                    sentence(name, phase, limit, worst, alone)
+                    + ": lower fallback_a and set lease_s, or declare"
                     ' accept_unsafe_fallback = "reason, name".'
                 )
                 break
+
+
+def sentence(grid: str, phase: int, limit_a: float, load_a: float, boxes_a: float) -> str:
+    """Why a phase is not safe without its controller."""
+    return (
+        f"[grid.{grid}] if the controller dies now, {electrical.PHASES[phase]} may reach"
+        f" {load_a + boxes_a:g} A on a {limit_a:g} A fuse (worst load {load_a:g} A, chargepoints alone"
+        f" {boxes_a:g} A)"
+    )
+
+
+def if_it_dies(topology: Topology, decision: Decision) -> Iterator[str]:
+    """The same for the live state, one sentence per grid that is not safe; none: safe."""
+    for name, built, row in zip(topology.grid_names, topology.grids, decision.grids, strict=True):
+        over = row["alone_ma"] - built["limit_ma"]
+        phase = int(over.argmax())
+        if over[phase] > 0:
+            load_a = int(row["dead_load_ma"][phase]) / 1000
+            boxes_a = int(row["alone_ma"][phase]) / 1000 - load_a
+            limit_a = int(built["limit_ma"][phase]) / 1000
+            yield sentence(name, phase, limit_a, load_a, round(boxes_a, 3)) + "."
+
+
+def dead_load_a(site: Site, grid: str, phase: int) -> float:
+    """Worst load of a phase of this board and what batteries under it do alone."""
+    return _worst_load_a(site, grid, phase) + sum(_batteries_alone_a(site, grid, phase))
 
 
 def safe_current_faults(site: Site) -> Iterator[str]:
@@ -69,7 +96,7 @@ def _worst_load_a(site: Site, grid: str, phase: int) -> float:
     return sum(_worst_load_a(site, name, site.grid[name].rotation.index(phase)) for name in children)
 
 
-def _alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
+def _boxes_alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
     for name, chargepoint, connector in site.connectors():
         if grid not in site.path(site.chargepoint[name].fed_by):
             continue
@@ -78,6 +105,9 @@ def _alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
         if confirmed and turned[0] != site.rotation(grid)[phase]:
             continue
         yield chargepoint.fallback_a if chargepoint.lease_s else connector.max_current_a
+
+
+def _batteries_alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
     for battery in site.battery.values():
         turned = electrical.through(site.rotation(battery.fed_by), battery.rotation)
         here = battery.phases == 3 or turned[0] == site.rotation(grid)[phase]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.alone import spare_alone_ma
 from controller.commitments import backoff_ms
 from controller.decision import Alarm, Because
 from controller.defaults import (
@@ -21,6 +22,7 @@ from controller.defaults import (
     TOGETHER,
     UP_MS,
 )
+from controller.demand import worth_ma
 from controller.image import Source
 from controller.kernel import kernel
 from controller.raises import may_raise, next_round_ms, wants_raise
@@ -42,6 +44,7 @@ B_NOT_WORTH = int(Because.NOT_WORTH)
 B_MAINTENANCE = int(Because.MAINTENANCE)
 B_EMERGENCY_STOP = int(Because.EMERGENCY_STOP)
 B_OUT_OF_SERVICE = int(Because.OUT_OF_SERVICE)
+B_NO_LEASE = int(Because.NO_LEASE)
 SOURCE_EMERGENCY_STOP = int(Source.EMERGENCY_STOP)
 B_WAIT_CONFIRMATION = int(Because.WAIT_CONFIRMATION)
 
@@ -122,6 +125,10 @@ def _report_grid(cy: Cycle, g: int) -> None:
         line = grid["firm_ma"][p] - grid["margin_ma"][p] // 2
         if grid["lost"] == 0 and grid["load_ma"][p] + grid["targets_ma"][p] > line:
             alarm |= A_UNCONTROLLED
+        wanted["alone_ma"][p] = grid["alone_ma"][p]
+        wanted["dead_load_ma"][p] = max(cy.built_grids[g]["dead_load_ma"][p], grid["load_ma"][p])
+        if grid["alone_ma"][p] > cy.built_grids[g]["limit_ma"][p]:
+            cy.wanted_site[0]["unsafe_alone"] = 1
     if grid["lost"] == 1:
         alarm |= A_METER_LOST
     elif grid["ageing"] == 1:
@@ -248,6 +255,8 @@ def _troubled_grid(cy: Cycle, c: int) -> int:
 @kernel
 def _why_not_yet(cy: Cycle, c: int) -> int:
     target = cy.kept[c]["target_ma"]
+    if spare_alone_ma(cy, c) < worth_ma(target) and wants_raise(cy, c):
+        return B_NO_LEASE
     if not wants_raise(cy, c) and cy.kept[c]["observed"] == 1 and cy.kept[c]["closed"] == 1:
         return B_NOT_WORTH if target > 0 else B_WAIT_CONFIRMATION
     return B_ROUND if cy.kept_site[0]["round_open"] == 1 else B_WAIT_CONFIRMATION

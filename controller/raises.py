@@ -6,6 +6,7 @@ hide behind it; one round at a time, with a gap after it, keeps the estimator fr
 
 from __future__ import annotations
 
+from controller.alone import keep_alone, spare_alone_ma
 from controller.defaults import NEVER, ROUND_GAP_MS, SAMPLE_GRACE_MS, UNLIMITED_MA, UP_MS
 from controller.demand import worth_ma
 from controller.kernel import kernel
@@ -55,6 +56,7 @@ def raise_to_wishes(cy: Cycle) -> None:
         return
     for c in range(len(cy.built)):
         if cy.work[c]["proof"] == 1 and _room(cy, c) >= cy.built[c]["max_ma"] - cy.kept[c]["committed_ma"]:
+            keep_alone(cy, c, cy.built[c]["max_ma"] - cy.kept[c]["committed_ma"])
             offer_proof(cy, c)
     for c in range(len(cy.built)):
         cy.work[c]["frozen"] = int(not wants_raise(cy, c))
@@ -103,7 +105,7 @@ def _first(cy: Cycle) -> int:
 @kernel
 def _room(cy: Cycle, c: int) -> int:
     """What fits under every grid above beside all commitments; 0 where a meter is ageing."""
-    room = UNLIMITED_MA
+    room = spare_alone_ma(cy, c)
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[cy.built[c]["path"][d]]
         if grid["held"] == 1 or grid["panic"] == 1:
@@ -125,4 +127,5 @@ def _raise(cy: Cycle, c: int) -> None:
         target = target // step * step
     enough = target - kept["target_ma"] >= worth_ma(kept["target_ma"]) or kept["target_ma"] == 0
     if target >= cy.built[c]["min_ma"] and target > kept["target_ma"] and enough:
+        keep_alone(cy, c, max(target - kept["committed_ma"], 0))
         put(cy, c, target)

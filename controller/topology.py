@@ -13,6 +13,7 @@ import numpy as np
 from controller import electrical
 from controller.breaker import time_constant_ms
 from controller.defaults import MAX_DEPTH, UNLIMITED_MA
+from controller.outage import dead_load_a
 from controller.site import Battery, Inverter, SafeCurrent, Site
 from controller.table import Table
 from controller.wiring import Traces, trace
@@ -37,6 +38,8 @@ GRID = np.dtype(
         ("export_ma", "i8", (3,)),  # most that may flow back
         ("export_sum_ma", "i8"),
         ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
+        ("dead_load_ma", "i8", (3,)),  # the same as its rule counts it, with what batteries do alone
+        ("accepted", "i8"),  # 1: somebody answers for a site that is not safe without its controller
         ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
         ("feeds_in", "i8"),  # 1: something feeds in here that nobody has drawn
         ("beside", "i8"),  # 1: consumer meters beside its guard
@@ -178,6 +181,7 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         row["kind"] = GUARD if "guard" in roles else CONSUMER if "consumer" in roles else NO_METER
         row["excluded"] = any(name in meter.excludes for meter in meters)
         sources = [*site.battery.values(), *site.inverter.values()]
+        row["accepted"] = bool(site.accept_unsafe_fallback)
         row["feeds_in"] = grid.feeds_in or any(source.fed_by == name for source in sources)
         row["beside"] = "guard" in roles and "consumer" in roles
         row["power_ma"] = min(_together_ma(grid.max_power_w), _together_ma(grid.max_apparent_va))
@@ -198,6 +202,7 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
             row["export_ma"][phase] = electrical.milliamps(back_a)
             row["panic_ma"][phase] = grid.panic_ma(limit_ma)
             row["uncontrolled_ma"][phase] = electrical.milliamps((grid.uncontrolled_a or (0, 0, 0))[own])
+            row["dead_load_ma"][phase] = electrical.milliamps(dead_load_a(site, name, own))
             row["worst_load_ma"][phase] = electrical.milliamps((grid.worst_load_a or grid.max_current_a)[own])
     return table
 

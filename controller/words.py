@@ -136,6 +136,11 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "it charges with surplus of sun, and there is no more",
         "More sun or less other load; a card or session without solar mode charges from the grid.",
     ),
+    Because.NO_LEASE: (
+        "lease",
+        "it would keep more for ever if the controller died, and that would not fit its fuse",
+        "A lease of {identity} (lease_s) and a low fallback_a, or less other load.",
+    ),
     Because.FULL: (
         "full",
         "the car seems to be full",

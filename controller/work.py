@@ -48,6 +48,7 @@ WORK_GRID = np.dtype(
         ("reserved_ma", "i8", (LINES,)),  # for proofs chosen in this cycle
         ("checked_ma", "i8", (LINES,)),  # sum K once more, by the last check
         ("checked_raises", "i8", (LINES,)),
+        ("alone_ma", "i8", (3,)),  # worst load and what every box does alone if the controller dies
         ("calm", "i8"),  # 1: every order under it has been seen to act
         ("below_ma", "i8", (3,)),  # what its boards measure together
         ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say

@@ -138,6 +138,7 @@ class Live(TypedDict):
     plugged: int
     charging: int
     grids: list[Grid]
+    if_the_controller_dies: DeadController | None
     connectors: list[Connector]
 
 

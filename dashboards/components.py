@@ -77,7 +77,7 @@ def answer(state: str, sentence: str, below: str) -> str:
 
 def below(site: Site, live: Live, alarms: list[Alarm]) -> str:
     """Where, when, and whether the site would be safe without its controller."""
-    dead = site["if_the_controller_dies"]
+    dead = live["if_the_controller_dies"] or site["if_the_controller_dies"]
     if dead["safe"]:
         alone = "If the controller stops now: safe."
     elif dead["accepted"]:

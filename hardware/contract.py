@@ -150,6 +150,7 @@ class Live(_Model):
     sentence: str
     plugged: int
     charging: int
+    if_the_controller_dies: DeadController | None = Field(description="by the live state; null: none yet")
     grids: list[GridLive]
     connectors: list[ConnectorLive]
     alarms: list[AlarmLive] = Field(description="those that stand, newest first")

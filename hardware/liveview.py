@@ -158,6 +158,7 @@ class LiveView:
                 sentence="Starting: nothing has been measured yet.",
                 plugged=0,
                 charging=0,
+                if_the_controller_dies=None,
                 grids=[],
                 connectors=[],
                 alarms=[],

@@ -11,6 +11,7 @@ from controller.defaults import NEVER, UNKNOWN, UNLIMITED_MA
 from controller.electrical import LINE_NAMES, PHASES
 from controller.explain import Kind, Scene
 from controller.image import Status
+from controller.outage import if_it_dies
 from hardware import contract
 from hardware.recent import AlarmRecord, Series
 
@@ -69,6 +70,7 @@ def live(scene: Scene, number: int, utc_ms: int, records: list[AlarmRecord]) -> 
         sentence=sentence,
         plugged=sum(one.plugged for one in connectors),
         charging=sum(one.charging for one in connectors),
+        if_the_controller_dies=_dead_controller(scene),
         grids=[_grid(scene, row) for row in range(len(scene.topology.grids))],
         connectors=connectors,
         alarms=[alarm(scene, record) for record in records if record.until_ms is None],
@@ -126,6 +128,12 @@ def _connector(scene: Scene, row: int) -> contract.ConnectorLive:
         notes=_notes(scene, "connector", row),
         **words._asdict(),
     )
+
+
+def _dead_controller(scene: Scene) -> contract.DeadController:
+    sentences = list(if_it_dies(scene.topology, scene.decision))
+    accepted = scene.site.accept_unsafe_fallback
+    return contract.DeadController(safe=not sentences, sentences=sentences, accepted=accepted)
 
 
 def _notes(scene: Scene, kind: Literal["grid", "connector"], row: int) -> list[contract.NoteLive]:

@@ -129,7 +129,10 @@ def test_the_chain_marks_what_binds():
 )
 def test_it_is_always_shown_whether_the_site_is_safe_without_its_controller(dead, said):
     site, live, _ = shown()
-    assert components.below({**site, "if_the_controller_dies": dead}, live, []).endswith(said)
+    now = {**live, "if_the_controller_dies": dead}  # by the live state, once there is one
+    assert components.below(site, now, []).endswith(said)
+    before = {**live, "if_the_controller_dies": None}
+    assert components.below({**site, "if_the_controller_dies": dead}, before, []).endswith(said)
 
 
 def test_the_hour_of_a_grid_has_three_lines_a_named_limit_and_starts_at_zero():
