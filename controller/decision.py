@@ -303,6 +303,8 @@ CONNECTOR_MEMORY = np.dtype(
         ("known", "i8"),
         ("evidence", "i8"),  # phases that the last readings showed in use, as bits
         ("evidence_count", "i8"),
+        ("spread", "i8"),  # phases that its total power is held to flow on, 0: its phases are told
+        ("total_ma", "i8"),  # that power, when it was last read
         # session
         ("session", "i8"),  # counts plug-ins
         ("plugged", "i8"),

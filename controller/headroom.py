@@ -59,7 +59,8 @@ def bound_draws(cy: Cycle) -> None:
         highs_until = kept["high_until_ms"]
         for p in range(3):
             draw = work["reading_ma"][p]
-            low = min(draw, ceiling) * work["fresh"] * kept["phases"][p]
+            least = draw if kept["spread"] == 0 else draw * kept["spread"] // 3  # total power: evenly
+            low = min(least, ceiling) * work["fresh"] * kept["phases"][p]
             high = draw
             if not certain:
                 high = max(kept["committed_ma"], draw)
@@ -79,6 +80,8 @@ def _learn_phases(cy: Cycle, c: int) -> None:
     work = cy.work[c]
     if kept["known"] == 1 or work["news"] == 0 or work["fresh"] == 0 or kept["closed"] == 0:
         return
+    if kept["spread"] != 0:
+        return  # nobody says on which phases it flows
     bits = 0
     used = 0
     idle = 0

@@ -113,6 +113,7 @@ CONNECTOR_REPORT = np.dtype(
         ("transaction_at_ms", "i8"),  # when that began or ended
         ("reading_at_ms", "i8"),  # newest meter values
         ("current_ma", "i8", (3,)),
+        ("total_ma", "i8"),  # of a box that tells its power only: that at nominal voltage; else UNKNOWN
         ("answered_seq", "i8"),  # newest order that was answered
         ("answer", "i8"),
         ("answered_at_ms", "i8"),
@@ -187,6 +188,7 @@ def blank_image(topology: Topology) -> Image:
         connectors[field] = NEVER
     connectors["current_ma"] = UNKNOWN
     connectors["soc_percent"] = UNKNOWN
+    connectors["total_ma"] = UNKNOWN
     connectors["weight_percent"] = 100
     connectors["wish_ma"] = topology.connectors["max_ma"]
     for devices in (image.batteries, image.inverters):

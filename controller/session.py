@@ -82,6 +82,7 @@ def book_every_phase(built: Any, kept: Any) -> None:
     kept["known"] = int(possible == 1)
     kept["evidence"] = 0
     kept["evidence_count"] = 0
+    kept["spread"] = 0
 
 
 @kernel

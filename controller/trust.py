@@ -195,6 +195,10 @@ def _believe_connector(cy: Cycle, c: int) -> None:
     highest = UNKNOWN
     for own in range(3):
         highest = max(highest, seen["current_ma"][own])
+    if highest == UNKNOWN and seen["total_ma"] != UNKNOWN:
+        highest = _share_of_total(cy.built[c], kept, max(seen["total_ma"], 0))
+    elif highest != UNKNOWN:
+        kept["spread"] = 0
     if highest == UNKNOWN or highest > TOO_MUCH * cy.built[c]["max_ma"]:
         return
     kept["previous_at_ms"] = kept["reading_at_ms"]
@@ -209,6 +213,25 @@ def _believe_connector(cy: Cycle, c: int) -> None:
         kept["reading_ma"][p] = max(value, 0)
         if moved != 0 and kept["previous_at_ms"] != NEVER:
             _tell_guards(cy, c, p, moved)
+
+
+@kernel
+def _share_of_total(built: Any, kept: Any, total: int) -> int:
+    """Current on the highest phase of a box that tells only its whole power.
+
+    Spread over three phases a car on one phase that ignores its limit would pass for obedient; all on one, a
+    car on three would pass for a liar. So the power flows on as few phases as an obedient box needs for it,
+    and on more only where no lowering is open, or where the power has clearly fallen.
+    """
+    limit = kept["target_ma"] if kept["limit_known"] == 1 else built["max_ma"]
+    phases = max(int(kept["spread"]), 1)
+    lowering = kept["observed"] == 0 and kept["fall_since_ms"] != NEVER
+    if not lowering or total * 4 <= kept["total_ma"] * 3:
+        while phases < PHASE_COUNT and total > phases * (limit + tolerance_ma(limit)):
+            phases += 1
+    kept["spread"] = phases
+    kept["total_ma"] = total
+    return int(total // phases)
 
 
 @kernel

@@ -180,6 +180,7 @@ def _meter_values(box: Box, payload: Payload) -> Reply:
         if age_ms <= LIVE_MS:
             _adopt(box, outlet, payload.get("transactionId"))
     if newest is not None and newest[0] <= LIVE_MS and newest[1].current_ma is not None:
+        outlet.row["total_ma"] = newest[1].total_ma
         box.hear_current(outlet, newest[1].current_ma, box.clock.now_ms() - newest[0])
     return Reply({})
 

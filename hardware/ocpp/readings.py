@@ -44,6 +44,8 @@ class Sample(NamedTuple):
     context: str
     faults: tuple[str, ...]
     soc_percent: int = UNKNOWN
+    total_ma: int = UNKNOWN
+    """Where only the power of all phases is told: that at nominal voltage; the phases are UNKNOWN then."""
 
 
 def parse_timestamp(text: str) -> datetime | None:
@@ -70,7 +72,10 @@ def _sample(element: dict[str, Any], phases: int, max_ma: int) -> Sample:
     for measurand in _SCALE:
         values[measurand] = _collect(measurand, sampled, faults)
     current = _current(values, phases)
-    largest_ma = max((abs(ma) for ma in current or () if ma != UNKNOWN), default=0)
+    total = UNKNOWN
+    if current is not None and all(ma == UNKNOWN for ma in current) and _ALL in values[POWER]:
+        total = _total_ma(values[POWER])
+    largest_ma = max((abs(ma) for ma in (*(current or ()), total) if ma != UNKNOWN), default=0)
     if largest_ma > ABSURD_FACTOR * max_ma:
         faults.append(f"a current of {largest_ma // 1000} A on an outlet of {max_ma // 1000} A")
         current = None
@@ -83,6 +88,7 @@ def _sample(element: dict[str, Any], phases: int, max_ma: int) -> Sample:
         context,
         tuple(faults),
         _soc_percent(values[SOC]),
+        total,
     )
 
 
@@ -135,9 +141,12 @@ def _current(values: dict[str, dict[int, Decimal]], phases: int) -> Currents | N
         per_phase = {p: int(w * 1000 / volts[p]) for p, w in power.items() if p != _ALL}
         return _own_phases(per_phase, phases)
     if _ALL in power:
-        share = int(power[_ALL] * 1000 / (NOMINAL_VOLTAGE_V * phases))
-        return _own_phases(dict.fromkeys(range(3), share), phases)
+        return _own_phases({0: _total_ma(power)} if phases == 1 else {}, phases)
     return None
+
+
+def _total_ma(power: dict[int, Decimal]) -> int:
+    return int(power[_ALL] * 1000 / NOMINAL_VOLTAGE_V)
 
 
 def _volts(measured: dict[int, Decimal], phase: int) -> Decimal:

@@ -46,7 +46,6 @@ def three(measurand, *texts, names=("L1", "L2", "L3"), **more):
         ([value("16", AMPS, "L1"), value("0.2", AMPS, "N")], (16000, UNKNOWN, UNKNOWN)),
         (three(WATTS, "2300", "1150", "0"), (10000, 5000, 0)),
         (three(WATTS, "2.3", "1.15", "0", unit="kW"), (10000, 5000, 0)),
-        ([value("6.9", WATTS, unit="kW")], (10000, 10000, 10000)),
         ([value("6900", WATTS), *three(WATTS, "2300", "2300", "2300")], (10000, 10000, 10000)),
         (three(WATTS, "2300", "2300", "2300") + three("Voltage", "250", "230", "9999"), (9200, 10000, 10000)),
         ([*three(AMPS, "9", "9", "9", location="Inlet"), *three(AMPS, "6", "6", "6")], (6000, 6000, 6000)),
@@ -58,6 +57,14 @@ def three(measurand, *texts, names=("L1", "L2", "L3"), **more):
 )
 def test_current_is_read_in_own_phases_and_nothing_missing_becomes_zero(sampled, current_ma):
     assert read(*sampled).current_ma == current_ma
+
+
+def test_power_of_all_phases_together_says_nothing_of_a_phase():
+    sample = read(value("6.9", WATTS, unit="kW"))
+    assert sample.current_ma == (UNKNOWN, UNKNOWN, UNKNOWN)
+    assert sample.total_ma == 30_000
+    assert read(value("2300", WATTS), phases=1).current_ma == (10_000, 0, 0)
+    assert read(*three(AMPS, "6", "7", "8"), value("4830", WATTS)).total_ma == UNKNOWN
 
 
 @pytest.mark.parametrize(
