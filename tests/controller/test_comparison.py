@@ -270,6 +270,17 @@ def test_a_consumer_meter_that_says_less_than_the_guard_proves_frees_nothing_and
     assert desk.grid_alarm() == Alarm.METERS_DISAGREE
 
 
+def test_a_consumer_meter_that_says_a_little_less_than_the_guard_proves_frees_no_more():
+    desk = Wired(
+        drawn(outlets=[{}] * 4, meters=BESIDE),
+        wrong=lambda name, amps: [a - 2.9 for a in amps] if name == "hall" else amps,
+        building=40.0,
+    )
+    steps(desk, dict.fromkeys(range(4), 32))
+    assert desk.grid_alarm() == Alarm.NONE
+    assert desk.estimate_a() == [40] * 3
+
+
 def test_one_that_says_more_counts_once_it_has_said_so_for_a_minute():
     desk = Wired(
         drawn(outlets=[{}] * 4, meters=BESIDE),

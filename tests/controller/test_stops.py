@@ -77,12 +77,15 @@ def test_who_is_shut_off_is_not_tested_whether_it_obeys():
 
 def test_an_unproven_box_that_draws_is_turned_off_too():
     desk = Desk(drawn(), proven=False)
-    desk.image.grids["stop"][0] = Source.EMERGENCY_STOP
+    desk.cycle(3)
     desk.plug(0)
-    desk.draws(0, 16.0)
-    desk.cycle(2)
+    desk.settle({0: 16.0}, 8)
+    assert desk.target_a(0) > 0  # it is being tested
+    desk.image.grids["stop"][0] = Source.EMERGENCY_STOP
+    desk.cycle()
+    assert desk.puts[-1] == (desk.now_s, 0, 0.0)
+    desk.cycle(30)
     assert desk.puts[-1][2] == 0
-    assert all(amps == 0 for _, _, amps in desk.puts)
 
 
 # -- the last resort ---------------------------------------------------------------------------------
