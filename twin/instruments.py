@@ -15,16 +15,16 @@ import numpy as np
 
 from controller.decision import Decision
 from controller.defaults import NEVER, UNKNOWN
-from controller.image import Answer, Image, blank_image, frozen
+from controller.image import Image, blank_image, frozen
 from controller.kernel import kernel
 from controller.table import Table
 from controller.topology import CONSUMER, CURRENTS
-from twin.boxes import BOX_STEP_MA, obey_at_once
+from twin.boxes import obey_at_once
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
+from twin.orders import hear_answers, is_lost, next_answer, obey, posts, send
 from twin.outside import Outside, Told
 from twin.storage_links import StorageLinks
-from twin.streams import number, stream
-from twin.vehicles import FAR_MS
+from twin.streams import number, roll
 from twin.world import World
 
 SLOTS: Final = 64  # readings in flight on one link
@@ -42,12 +42,6 @@ PROBE = np.dtype(
         ("total_ma", "i8", (SLOTS,)),
     ]
 )
-
-
-@kernel
-def _roll(dice: int) -> int:
-    """Next state of a 31-bit congruential generator; it fits signed 64-bit products."""
-    return (dice * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
 
 
 @kernel
@@ -92,7 +86,7 @@ def poll_meters(
             if noise_ma > 0.0:  # twelve uniform numbers make a normal one
                 total = 0.0
                 for _ in range(12):
-                    polls[m]["dice"] = _roll(polls[m]["dice"])
+                    polls[m]["dice"] = roll(polls[m]["dice"])
                     total += polls[m]["dice"] / 2147483648.0
                 value += round(noise_ma * (total - 6.0))
             value *= meters[m]["sign"]
@@ -132,7 +126,7 @@ def _take(probe: Any, outlet: Any, arrives_ms: int, loss: int) -> None:
     """A reading of this instant sets out, unless the link is down or the message gets lost."""
     if outlet["offline"] != 0:
         return
-    probe["dice"] = _roll(probe["dice"])
+    probe["dice"] = roll(probe["dice"])
     if probe["dice"] >= loss:
         slot = _put_in_flight(probe, arrives_ms + outlet["late_ms"])
         for own in range(3):
@@ -196,11 +190,19 @@ def _apart(one: Table, other: Table, same_ma: int) -> bool:
 
 
 @kernel
-def next_reading(
-    probes: Table, seen: Table, outlets: Table, polls: Table, meters: Table, latency_ms: int, same_ma: int
+def next_news(
+    probes: Table,
+    seen: Table,
+    outlets: Table,
+    polls: Table,
+    meters: Table,
+    posts: Table,
+    orders: Table,
+    latency_ms: int,
+    same_ma: int,
 ) -> int:
-    """When the next reading arrives that differs from what is seen, while nothing changes."""
-    soon = FAR_MS
+    """When anything arrives that differs from what is seen, while nothing changes."""
+    soon = next_answer(posts, orders)
     for m in range(len(polls)):
         for n in range(polls[m]["count"]):
             slot = (polls[m]["first"] + n) % SLOTS
@@ -221,11 +223,24 @@ def next_reading(
 
 
 @kernel
-def _next_message(orders: Table, c: int) -> int:
-    """The first row from `c` on with an order or a request for a reading; behind the last: there is none."""
-    while c < len(orders) and orders[c]["put"] == 0 and orders[c]["ask"] == 0:
-        c += 1
-    return c
+def listen(
+    seen: Table,
+    meters: Table,
+    probes: Table,
+    polls: Table,
+    posts: Table,
+    gauges: Table,
+    outlets: Table,
+    connectors: Table,
+    now_ms: int,
+    latency_ms: int,
+    loss: int,
+    every_tick: bool,
+) -> None:
+    """Deliver everything that has arrived."""
+    hear_meters(meters, polls, gauges, now_ms)
+    hear_connectors(seen, probes, outlets, connectors, now_ms, latency_ms, loss, every_tick)
+    hear_answers(seen, posts, now_ms)
 
 
 def _everybody(_card: str) -> bool:
@@ -254,11 +269,12 @@ class SimulatedPlant:
         self.delay_ms = 0 if instant else round(conditions.meters.delay_s * 1000)
         self.poll_ms = round(conditions.meters.poll_s * 1000)
         self.noise_ma = 0.0 if instant else conditions.meters.noise_a * 1000
-        self.loss = 0.0 if instant else conditions.links.loss
+        self.loss = 0 if instant else round(conditions.links.loss * 2**31)
+        """Chance of 2^31 that a message does not arrive."""
         self.writes = np.zeros(len(world.outlets), "i8")
         """Limits accepted by every connector so far."""
         names = world.topology.connector_names
-        self._dice = [stream(world.seed, "loss", name) for name in names]
+        self._posts = posts(world.seed, names)
         self._probes = _links(world.seed, "reading", names)
         self._polls = _links(world.seed, "noise", world.topology.meter_names)
         self._polled_ms = -1
@@ -329,19 +345,21 @@ class SimulatedPlant:
         )
 
     def _listen(self) -> None:
-        world = self.world
-        hear_meters(self._image.meters, self._polls, world.gauges, world.now_ms)
-        hear_connectors(
-            self._image.connectors,
+        world, image = self.world, self._image
+        listen(
+            image.connectors,
+            image.meters,
             self._probes,
+            self._polls,
+            self._posts,
+            world.gauges,
             world.outlets,
             world.topology.connectors,
             world.now_ms,
             self.latency_ms,
-            round(self.loss * 2**31),
+            self.loss,
             self.instant,
         )
-
         if self.storage.any:
             self.storage.listen()
 
@@ -350,15 +368,20 @@ class SimulatedPlant:
         """The image as it stands; it goes on changing."""
         return self._image
 
-    def next_reading_ms(self, same_ma: int) -> int:
-        """When a reading may arrive that differs by more than `same_ma`, if nothing happens on the site."""
+    def next_news_ms(self, same_ma: int, decision: Decision) -> int:
+        """When a reading that differs by more than `same_ma`, or an answer that says anything, may arrive.
+
+        If nothing happens on the site until then.
+        """
         world = self.world
-        soon_ms = next_reading(
+        soon_ms = next_news(
             self._probes,
             self._image.connectors,
             world.outlets,
             self._polls,
             self._image.meters,
+            self._posts,
+            decision.connectors,
             self.latency_ms,
             same_ma,
         )
@@ -376,66 +399,32 @@ class SimulatedPlant:
 
     def distribute(self, decision: Decision) -> None:
         """Put the orders and the requests for readings on their links."""
-        rows = decision.connectors
+        world, rows = self.world, decision.connectors
+        seen, connectors = self._image.connectors, world.topology.connectors
         if self.storage.any:
             self.storage.distribute(decision)
         if self._out.any() or rows["unavailable"].any():
             self._keep_out(rows)
         if self.instant:
-            self._obey_at_once(rows)
-            return
-        c = _next_message(rows, 0)
-        while c < len(rows):
-            row = rows[c]
-            if row["put"]:
-                limit_ma = int(row["target_ma"]) // BOX_STEP_MA * BOX_STEP_MA
-                self._send(c, int(row["order_seq"]), limit_ma, int(row["lease_until_ms"]))
-            if row["ask"] and not self._lost(c):
-                self._probes[c]["asked_at_ms"] = self.world.now_ms + self.latency_ms
-            c = _next_message(rows, c + 1)
+            if obey_at_once(rows, seen, world.outlets, connectors, self.writes, world.now_ms):
+                world.touch()
+        elif send(rows, self._posts, self._probes, seen, world.now_ms, self.latency_ms, self.loss):
+            self._after(self.latency_ms, self._obey)
 
     def _keep_out(self, rows: Table) -> None:
         """The last resort: a contactor that opens whatever its electronics say, and no card is taken."""
         self._out[:] = rows["unavailable"] == 1
         for c in (rows["stop_transaction"] == 1).nonzero()[0].tolist():
-            if self._image.connectors[c]["online"] and not self._lost(c):
+            if self._image.connectors[c]["online"] and not is_lost(self._posts[c], self.loss):
                 self._after(self.latency_ms, partial(self.world.stop_transaction, c, "Remote"))
 
-    def _obey_at_once(self, rows: Table) -> None:
-        world = self.world
-        if obey_at_once(
-            rows,
-            self._image.connectors,
-            world.outlets,
-            world.topology.connectors,
-            self.writes,
-            world.now_ms,
-        ):
+    def _obey(self) -> None:
+        """Orders have reached their boxes."""
+        world, connectors = self.world, self.world.topology.connectors
+        now_ms, late_ms, loss = world.now_ms, self.latency_ms, self.loss
+        if obey(self._posts, world.outlets, connectors, self.writes, now_ms, late_ms, loss):
             world.touch()
-
-    def _lost(self, connector: int) -> bool:
-        return self.loss > 0 and self._dice[connector].random() < self.loss
-
-    def _send(self, connector: int, seq: int, limit_ma: int, lease_until_ms: int) -> None:
-        if self._image.connectors[connector]["online"] and not self._lost(connector):
-            self._after(self.latency_ms, partial(self._obey, connector, seq, limit_ma, lease_until_ms))
-
-    def _obey(self, connector: int, seq: int, limit_ma: int, lease_until_ms: int) -> None:
-        outlet = self.world.outlets[connector]
-        if outlet["offline"]:
-            return
-        answer = self.world.order(connector, limit_ma, lease_until_ms)
-        self.writes[connector] += answer == Answer.ACCEPTED
-        if not self._lost(connector):
-            self._after(
-                self.latency_ms + int(outlet["late_ms"]), partial(self._answer, connector, seq, answer)
-            )
-
-    def _answer(self, connector: int, seq: int, answer: Answer) -> None:
-        seen = self._image.connectors[connector]
-        if seq > seen["answered_seq"] and seen["online"]:
-            seen["answered_seq"], seen["answer"] = seq, answer
-            seen["answered_at_ms"] = self.world.now_ms
+        hear_answers(self._image.connectors, self._posts, now_ms)
 
     # -- messages from the boxes -------------------------------------------------------------------
 
@@ -479,6 +468,7 @@ class SimulatedPlant:
             for row in rows:
                 self._after(self.latency_ms, partial(self._report, row))
         else:
+            hear_answers(self._image.connectors, self._posts, self.world.now_ms)
             self._image.connectors["online"][rows] = 0
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import Final
 
 from controller.decision import Decision
-from controller.image import Answer, Image
+from controller.image import Image
 from controller.kernel import kernel
 from controller.table import Table
 from twin.instruments import SimulatedPlant
+from twin.orders import is_news
 
-ACCEPTED: Final = int(Answer.ACCEPTED)
 TICK_MS: Final = 60_000
 LOOKS_MS: Final = (12_000, 24_000)
 """Within a tick that is not settled: cars have followed a lower limit, then a higher one."""
@@ -29,10 +29,7 @@ RESTLESS_MS: Final = 5_000  # longest jump where messages may be lost: a missing
 
 @kernel
 def differs(seen: Table, last: Table, meters: Table, last_meters: Table, wanted: Table) -> bool:
-    """True when the image says anything new, the ages of its readings aside.
-
-    That a raise or a renewal was accepted is no news: it frees nothing, and its stamp keeps its time.
-    """
+    """True when the image says anything new, the ages of its readings aside."""
     for m in range(len(meters)):
         for p in range(3):
             if abs(meters[m]["current_ma"][p] - last_meters[m]["current_ma"][p]) > SAME_MA:
@@ -52,9 +49,7 @@ def differs(seen: Table, last: Table, meters: Table, last_meters: Table, wanted:
             or now["solar"] != was["solar"]
         ):
             return True
-        if now["answered_seq"] != was["answered_seq"] and (
-            now["answer"] != ACCEPTED or wanted[c]["committed_ma"] > wanted[c]["target_ma"]
-        ):
+        if now["answered_seq"] != was["answered_seq"] and is_news(now["answer"], wanted[c]):
             return True
         for p in range(3):
             if abs(now["current_ma"][p] - was["current_ma"][p]) > SAME_MA:
@@ -106,7 +101,7 @@ class Pace:
         """Advance to `due_ms` or to the first whole cycle at which there is something to see."""
         plant, world = self.plant, self.plant.world
         while world.now_ms < due_ms:
-            soon_ms = min(world.next_news_ms(), plant.next_reading_ms(SAME_MA))
+            soon_ms = min(world.next_news_ms(), plant.next_news_ms(SAME_MA, decision))
             stop_ms = max(self._whole(soon_ms), world.now_ms + self.cycle_ms)
             plant.advance(min(stop_ms, due_ms))
             seen, wanted = plant.seen, decision.connectors
