@@ -143,18 +143,18 @@ def _follow_answer(cy: Cycle, c: int) -> None:
         kept["refused_at_ms"] = seen["answered_at_ms"]
         kept["observed"] = 1
         return
-    backoff = backoff_ms(kept["sends"])
-    wait = ANSWER_MS + backoff
-    if seen["answered_seq"] == kept["order_seq"] and seen["answer"] == ANSWER_UNKNOWN:
-        wait = backoff
-    if now >= kept["put_at_ms"] + wait:
+    if now >= kept["put_at_ms"] + answer_wait_ms(cy, c):
         cy.work[c]["resend"] = 1
 
 
 @kernel
-def backoff_ms(sends: int) -> int:
-    """How long an order waits for its next sending, doubled each time."""
-    return RESEND_MS << min(max(sends - 1, 0), RESEND_TIMES)
+def answer_wait_ms(cy: Cycle, c: int) -> int:
+    """How long an unanswered order waits for its next sending, doubled each time; less when it surely failed."""
+    seen = cy.seen[c]
+    kept = cy.kept[c]
+    backoff = RESEND_MS << min(max(kept["sends"] - 1, 0), RESEND_TIMES)
+    failed = seen["answered_seq"] == kept["order_seq"] and seen["answer"] == ANSWER_UNKNOWN
+    return int(backoff if failed else ANSWER_MS + backoff)
 
 
 @kernel

@@ -68,6 +68,7 @@ QUARTER_REST_MS: Final = 60_000  # what is left of a quarter is spread over this
 ANSWER_MS: Final = 10_000  # no answer: outcome unknown, send again
 RESEND_MS: Final = 10_000  # first back-off, doubled each time
 RESEND_TIMES: Final = 3
+RENEWAL_SLACK_PER_MILLE: Final = 60  # of a lease: a due renewal waits so long for another cause to look
 REFUSED_RETRY_MS: Final = 60_000
 WORTH_MA: Final = 1_000  # a change of target below max(1 A, 10 %) is not worth a write       [C 2]
 WORTH_PER_MILLE: Final = 100

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from controller.alone import spare_alone_ma
-from controller.commitments import backoff_ms
+from controller.commitments import answer_wait_ms
 from controller.decision import Alarm, Because
 from controller.defaults import (
-    ANSWER_MS,
     ASK_EVERY_MS,
     CYCLE_MS,
     DOWN_MS,
@@ -17,6 +16,7 @@ from controller.defaults import (
     LINES,
     NEVER,
     RECLAIM_AFTER_MS,
+    RENEWAL_SLACK_PER_MILLE,
     SETTLED_MS,
     SLOT_MS,
     TOGETHER,
@@ -335,7 +335,8 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
     if kept["slack_since_ms"] != NEVER and kept["cap_ma"] > cy.work[c]["draw_ma"]:
         due = _sooner(now, due, kept["slack_since_ms"] + RECLAIM_AFTER_MS)
     if kept["lease_until_ms"] != NEVER and kept["target_ma"] != cy.built[c]["fallback_ma"]:
-        due = _sooner(now, due, kept["lease_until_ms"] - cy.built[c]["lease_ms"] // 2)
+        slack = cy.built[c]["lease_ms"] * RENEWAL_SLACK_PER_MILLE // 1000
+        due = _sooner(now, due, kept["lease_until_ms"] - cy.built[c]["lease_ms"] // 2 + slack)
     if kept["ask_due_ms"] != NEVER:
         due = _sooner(now, due, kept["ask_due_ms"])
     if waiting and kept["on_since_ms"] != NEVER:
@@ -363,9 +364,7 @@ def _order_due(cy: Cycle, c: int) -> int:
     if kept["falls_due_ms"] != NEVER:
         due = _sooner(now, due, kept["falls_due_ms"])
     if kept["observed"] == 0 and kept["answer_at_ms"] == NEVER:
-        backoff = backoff_ms(kept["sends"])
-        due = _sooner(now, due, kept["put_at_ms"] + backoff)
-        due = _sooner(now, due, kept["put_at_ms"] + backoff + ANSWER_MS)
+        due = _sooner(now, due, kept["put_at_ms"] + answer_wait_ms(cy, c))
     elif kept["observed"] == 0:
         due = _from_then_on(now, due, kept["answer_at_ms"] + DOWN_MS)
     if kept["closed"] == 0 and kept["raise_answer_ms"] != NEVER:
