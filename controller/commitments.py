@@ -149,7 +149,7 @@ def _follow_answer(cy: Cycle, c: int) -> None:
 
 @kernel
 def answer_wait_ms(cy: Cycle, c: int) -> int:
-    """How long an unanswered order waits for its next sending, doubled each time; less when it surely failed."""
+    """How long an order without answer waits for its next sending, doubled each time; less if it failed."""
     seen = cy.seen[c]
     kept = cy.kept[c]
     backoff = RESEND_MS << min(max(kept["sends"] - 1, 0), RESEND_TIMES)
