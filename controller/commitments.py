@@ -143,7 +143,8 @@ def _follow_answer(cy: Cycle, c: int) -> None:
         kept["refused_at_ms"] = seen["answered_at_ms"]
         kept["observed"] = 1
         return
-    if now >= kept["put_at_ms"] + answer_wait_ms(cy, c):
+    wait = answer_wait_ms(cy, c)
+    if now >= kept["put_at_ms"] + wait:
         cy.work[c]["resend"] = 1
 
 

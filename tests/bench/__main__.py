@@ -103,6 +103,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
             ),
         )
     ),
+    "restart": ("restart_s",),
     "live_200": (
         "live_200_ready_s",
         "live_200_reading_to_wire_p99_s",
@@ -124,6 +125,7 @@ AT_MOST: dict[str, float] = {
     "physics_step_spread_percent": 0.1,
     "optimality_filling_ma": 1.05,
     "optimality_filling_power_ma": 1.05,
+    "restart_s": 10,
     "live_200_ready_s": 20,
     "live_200_reading_to_wire_p99_s": 1,
     "live_200_step_to_wire_p99_s": 1.5,

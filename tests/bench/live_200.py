@@ -130,11 +130,13 @@ class Bench:
     """The emulator in this process and `edge` in another."""
 
     def __init__(self, folder: Path) -> None:
-        ocpp, self._api, meter = _free_ports(3)
-        self._site_file = folder / "site.toml"
+        ocpp, self.api, meter = _free_ports(3)
+        site_file = folder / "site.toml"
+        self.edge_log = folder / "edge.log"
+        self.edge_command = [sys.executable, "-m", "hardware", "run", str(site_file)]
         self._store = folder / "store"
-        tables = car_park(ocpp, self._api, meter)
-        self._site_file.write_text(tomlkit.dumps(tables), "utf-8")
+        tables = car_park(ocpp, self.api, meter)
+        site_file.write_text(tomlkit.dumps(tables), "utf-8")
         site = build(tables, "bench")
         topology = compile_site(site)
         conditions = Conditions.model_validate(
@@ -170,9 +172,8 @@ class Bench:
     @contextmanager
     def edge(self) -> Iterator[subprocess.Popen[bytes]]:
         """`edge run`, ended at the end."""
-        log = self._site_file.with_name("edge.log").open("wb")
-        command = [sys.executable, "-m", "hardware", "run", str(self._site_file)]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        log = self.edge_log.open("wb")
+        process = subprocess.Popen(self.edge_command, stdout=log, stderr=log)
         try:
             yield process
         finally:
