@@ -145,7 +145,7 @@ SITE_DECISION = np.dtype(
         ("now_ms", "i8"),
         ("next_ms", "i8"),  # the latest time at which the next cycle must run, if nothing changes before
         ("unsafe_alone", "i8"),  # 1: a fuse may be overloaded if the controller dies now
-        ("settled", "i8"),  # 1: nothing is in flight, nothing is due
+        ("settled", "i8"),  # 1: nothing in flight moves a current, nothing is due
         ("alarm", "i8"),
     ]
 )

@@ -299,11 +299,12 @@ def _look_again(cy: Cycle) -> None:
 
 @kernel
 def _connector_settled(cy: Cycle, c: int) -> bool:
+    """The renewal of a lease is on its way too, but moves no current."""
     kept = cy.kept[c]
     work = cy.work[c]
-    if cy.wanted[c]["put"] == 1 or kept["falls_due_ms"] != NEVER:
+    if kept["falls_due_ms"] != NEVER:
         return False
-    if cy.seen[c]["online"] == 1 and kept["observed"] == 0:
+    if cy.seen[c]["online"] == 1 and kept["committed_ma"] > kept["target_ma"]:
         return False
     if work["active"] == 0 or cy.seen[c]["online"] == 0:
         return True

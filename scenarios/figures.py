@@ -282,13 +282,17 @@ class Figures:
 
 def possible_wh(story: Story, session: Any, until_ms: int) -> float:
     """What the car would take at its own maximum and the outlet's, from its card until then."""
+    return _possible_wh(story, session, until_ms, _phases(story)[session.connector])
+
+
+def _possible_wh(story: Story, session: Any, until_ms: int, phases: int) -> float:
     row = np.zeros(1, vehicles.OUTLET)
     car, outlet = session.car, story.topology.connectors[session.connector]
     for name in ("plugged", "powered", "transaction"):
         row[name] = 1
     row["decays_at_ms"] = row["react_at_ms"] = NEVER
     row["pilot_ma"] = outlet["max_ma"]
-    row["car_phases"] = min(car.phases, _phases(story, session.connector))
+    row["car_phases"] = min(car.phases, phases)
     row["car_max_ma"], row["car_min_ma"] = min(car.max_ma, int(outlet["max_ma"])), car.min_ma
     row["up_ms"], row["down_ms"] = car.up_ms, car.down_ms
     row["ramp_ma_s"], row["taper_wh"], row["need_wh"] = car.ramp_ma_s, car.taper_wh, session.energy_wh
@@ -298,13 +302,14 @@ def possible_wh(story: Story, session: Any, until_ms: int) -> float:
     return float(row["energy_wh"][0])
 
 
-def _phases(story: Story, connector: int) -> int:
-    return [outlet.phases for _, _, outlet in story.site.connectors()][connector]
+def _phases(story: Story) -> list[int]:
+    return [outlet.phases for _, _, outlet in story.site.connectors()]
 
 
 def served(story: Story, world: World) -> tuple[Served, ...]:
     """Every session that came, with what it got until it left or the run ended."""
     found = []
+    phases = _phases(story)
     for stay in world.stays:
         if not stay.came:
             continue
@@ -320,7 +325,7 @@ def served(story: Story, world: World) -> tuple[Served, ...]:
                 plug_in_ms=session.plug_in_ms,
                 until_ms=until_ms,
                 asked_wh=session.energy_wh,
-                possible_wh=possible_wh(story, session, until_ms),
+                possible_wh=_possible_wh(story, session, until_ms, phases[session.connector]),
                 delivered_wh=delivered_wh,
             )
         )
