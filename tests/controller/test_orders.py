@@ -283,19 +283,6 @@ def test_a_lease_is_renewed_at_half_of_its_time():
     assert all(59 <= gap <= 61 for gap in gaps)
 
 
-def test_a_settled_controller_may_sleep_a_little_beyond_half_of_a_lease_and_renews_when_it_wakes():
-    desk = charging(lease_s=120)
-    desk.answering = True
-    desk.settle({0: 32}, 90)
-    until_ms = int(desk.decision.connectors["lease_until_ms"][0])
-    while desk.now_s * 1000 < until_ms - 65_000:
-        desk.settle({0: 32}, 1)
-    assert desk.decision.site["settled"][0] == 1
-    assert desk.decision.site["next_ms"][0] == until_ms - 60_000 + 7_200
-    desk.cycle(12, step_s=12)
-    assert desk.decision.connectors["put"][0] == 1
-
-
 def test_a_renewal_changes_nothing_and_asks_for_no_reading():
     desk = charging(lease_s=120)
     desk.answering = True

@@ -15,6 +15,7 @@ from controller.image import frozen
 from tests.controller.bench_site import Car, World, garage
 from tests.controller.digest import fingerprint
 from tests.controller.stories import story
+from tests.controller.test_orders import charging
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (3, 4, 8)
@@ -116,3 +117,16 @@ def test_sleeping_while_settled_gives_the_same_orders_as_looking_every_second(na
         for field in ("target_ma", "committed_ma", "put", "order_seq", "because"):
             assert decision.connectors[field].tolist() == first.connectors[field].tolist(), (now_ms, field)
     assert looks < 1_800
+
+
+def test_a_settled_controller_may_sleep_a_little_beyond_half_of_a_lease_and_renews_when_it_wakes():
+    desk = charging(lease_s=120)
+    desk.answering = True
+    desk.settle({0: 32}, 90)
+    until_ms = int(desk.decision.connectors["lease_until_ms"][0])
+    while desk.now_s * 1000 < until_ms - 65_000:
+        desk.settle({0: 32}, 1)
+    assert desk.decision.site["settled"][0] == 1
+    assert desk.decision.site["next_ms"][0] == until_ms - 60_000 + 7_200
+    desk.cycle(12, step_s=12)
+    assert desk.decision.connectors["put"][0] == 1
