@@ -40,6 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "minute_against_true_20_percent",
         "minute_against_true_200_percent",
     ),
+    "year": ("twin_54_year_s", "twin_54_year_growth_mb"),
     "physics": ("physics_step_spread_percent",),
     "small_cases": tuple(
         f"small_{case}_{what}"
@@ -117,9 +118,11 @@ AT_MOST: dict[str, float] = {
     "calculate_200_mean_us": 80,
     "calculate_200_p99_us": 300,
     "calculate_200_interpreted_p99_ms": 400,
-    "twin_200_us_per_connector_tick": 2,
-    "twin_20_day_true_s": 0.6,
-    "twin_200_day_true_s": 5,
+    "twin_200_us_per_connector_tick": 1,
+    "twin_20_day_true_s": 0.25,
+    "twin_200_day_true_s": 3,
+    "twin_54_year_s": 35,
+    "twin_54_year_growth_mb": 30,
     "minute_against_true_20_percent": 1,
     "minute_against_true_200_percent": 1,
     "physics_step_spread_percent": 0.1,

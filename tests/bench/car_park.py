@@ -55,15 +55,15 @@ def car_park(connectors: int, *, decks: int = 4, boards: int = 15) -> dict[str, 
     }
 
 
-def day(connectors: int, drivers: int, mode: Mode, **shape: int) -> Story:
-    """A Tuesday with drivers who come by the distributions of public charging, and an office building."""
+def day(connectors: int, drivers: int, mode: Mode, *, days: int = 1, **shape: int) -> Story:
+    """A Tuesday, and the days after it, with drivers of public charging and an office building."""
     return prepare(
         Scenario.model_validate(
             {
                 "name": f"A day of {connectors} connectors",
                 "site": car_park(connectors, **shape),
                 "start": TUESDAY,
-                "length_s": 86_400,
+                "length_s": days * 86_400,
                 "seed": 1,
                 "mode": mode,
                 "sessions": {"kind": "generator", "population": "public", "drivers": drivers},
