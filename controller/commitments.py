@@ -149,11 +149,17 @@ def _follow_answer(cy: Cycle, c: int) -> None:
 
 
 @kernel
+def backoff_ms(sends: int) -> int:
+    """How long an order that failed waits for its next sending, doubled each time."""
+    return RESEND_MS << min(max(sends - 1, 0), RESEND_TIMES)
+
+
+@kernel
 def answer_wait_ms(cy: Cycle, c: int) -> int:
-    """How long an order without answer waits for its next sending, doubled each time; less if it failed."""
+    """How long an order without answer waits for its next sending; less if it surely failed."""
     seen = cy.seen[c]
     kept = cy.kept[c]
-    backoff = RESEND_MS << min(max(kept["sends"] - 1, 0), RESEND_TIMES)
+    backoff = backoff_ms(kept["sends"])
     failed = seen["answered_seq"] == kept["order_seq"] and seen["answer"] == ANSWER_UNKNOWN
     return int(backoff if failed else ANSWER_MS + backoff)
 
