@@ -43,7 +43,8 @@ def now(seen: Watch, plate: ConnectorPlate) -> None:
         state = "attention" if one["stale"] or not one["online"] else "safe"
         st.html(components.band(site) + components.answer(state, one["sentence"], f"More: {one['more']}"))
     st.html(components.faded(components.facts(_facts(plate, one)), old=bool(seen.trouble)))
-    st.html(components.faded(components.remarks(one["notes"]), old=bool(seen.trouble)))
+    if one["notes"]:
+        st.html(components.faded(components.remarks(one["notes"]), old=bool(seen.trouble)))
     links = seen.chain(plate["name"])
     if links is None:
         return
