@@ -48,7 +48,7 @@ class Beside:
 
     def _wishes(self, now_ms: int, memory: Memory) -> dict[int, Wish]:
         here = [stay for stay in self._world.stays if stay.came and not stay.over]
-        if self._story.wishes.known == "exact":
+        if self._story.wishes.known != "cards":
             return {stay.session.connector: self._told(stay) for stay in here}
         past: dict[str, list[Past]] = {}
         for stay in self._world.stays:
@@ -65,5 +65,8 @@ class Beside:
 
     def _told(self, stay: Stay) -> Wish:
         session = stay.session
-        departure_ms = session.plug_out_ms + self._wrong_ms.get(session.key, 0)
+        departure_ms = session.plug_out_ms
+        if self._story.wishes.known == "told" and session.told_out_ms is not None:
+            departure_ms = session.told_out_ms
+        departure_ms += self._wrong_ms.get(session.key, 0)
         return Wish(departure_ms if departure_ms > 0 else NEVER, round(session.energy_wh))

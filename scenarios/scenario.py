@@ -7,12 +7,12 @@ which is everything that a run needs and names no file any more. Paths in a file
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -21,9 +21,14 @@ from controller.sentences import sentence
 from controller.site import Site, SiteError, build
 from controller.topology import Topology, compile_site
 from twin.conditions import Conditions, Seconds
+from twin.fleet import read_fleet
+from twin.habits import HABIT_OF, Charging, parted, read_habits
 from twin.outside import Told
 from twin.sessions import Session, read_sessions
 from twin.sources import Load, read_profile
+
+if TYPE_CHECKING:
+    from twin.drivers import Crowd
 
 Mode = Literal["true", "minute"]
 
@@ -42,13 +47,47 @@ class FromFile(_Table):
 
 
 class Generated(_Table):
-    """Drivers who come by the distributions of ElaadNL."""
+    """Drivers who come by their habits."""
 
     kind: Literal["generator"]
-    population: Literal["workplace", "public", "private"] = "workplace"
+    population: Charging = "workplace"
+    """Habit of `drivers`: commuter, visitor or resident."""
     drivers: Annotated[int, Field(ge=1, le=20_000)]
-    patience_s: Seconds = 1800.0
-    """How long they wait for a free connector."""
+    habits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Parts of the drivers, by habit, in place of `population`."""
+    habits_file: Path | None = None
+    """Habits of your own."""
+    fleet: Path | None = None
+    """The vehicles that come."""
+    holidays: tuple[date, ...] | None = None
+    """On these days as on Sundays."""
+    patience_s: Seconds | None = None
+    """How long everybody waits for a free connector."""
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    def crowd(self, folder: Path, connectors: Sequence[int]) -> Crowd:
+        """Who may come to connectors of so much power (mA times phases). Raises SiteError."""
+        # Mesa costs more than a second: only those who want drivers pay it.
+        from twin.drivers import Crowd
+
+        habits = read_habits(folder / self.habits_file if self.habits_file else None)
+        fleet = read_fleet(folder / self.fleet if self.fleet else None)
+        drivers = parted(self.drivers, self.habits or {HABIT_OF[self.population]: 1.0})
+        lines = []
+        for name in drivers:
+            if name not in habits:
+                close = get_close_matches(name, habits, n=1)
+                hint = f'did you mean "{close[0]}"?' if close else f"the habits are {', '.join(habits)}."
+                lines.append(f'[sessions] habits: there is no habit "{name}"; {hint}')
+            elif missing := set(habits[name].vehicles) - fleet.vehicles:
+                kind = min(missing)
+                lines.append(f'[sessions] fleet: has no vehicle "{kind}" for habit "{name}"; add a row.')
+        if lines:
+            raise SiteError(lines)
+        days = None if self.holidays is None else frozenset(self.holidays)
+        return Crowd(drivers, connectors, habits, fleet, days, self.patience_s)
 
 
 class LoadProfile(_Table):
@@ -121,8 +160,9 @@ class During(Bound):
 class Wishes(_Table):
     """What the planner of a site with `departures` is told of the cars that come."""
 
-    known: Literal["exact", "cards"] = "exact"
-    """When a car leaves and what it asks for; or what the past of its card in this run lets expect."""
+    known: Literal["exact", "told", "cards"] = "exact"
+    """When a car leaves and what it asks for; the departure as its driver tells it; or what the past of its
+    card in this run lets expect."""
     error_s: Seconds = 0.0
     """A departure that is told is wrong by this much, early or late by a coin."""
 
@@ -265,19 +305,11 @@ def prepare(scenario: Scenario) -> Story:
             length_ms,
         )
     else:
-        # Mesa costs more than a second: only those who want drivers pay it.
         from twin.drivers import come
 
-        sessions = come(
-            scenario.sessions.population,
-            scenario.sessions.drivers,
-            len(topology.connectors),
-            start_utc,
-            length_ms,
-            zone,
-            scenario.seed,
-            scenario.sessions.patience_s,
-        )
+        strengths = [round(outlet.max_current_a * 1000) * outlet.phases for _, _, outlet in site.connectors()]
+        crowd = scenario.sessions.crowd(folder, strengths)
+        sessions = come(crowd, start_utc, length_ms, zone, scenario.seed)
     return Story(
         name=scenario.name,
         site=site,

@@ -154,12 +154,12 @@ def works(study: Study, folder: Path) -> list[Work]:
 
 def live(work: Work) -> Outcome:
     """Live through one design in minute mode."""
-    study, design = work.study, work.design
+    design = work.design
     story = draw_story(work, "minute")
     bins, waits = Bins(story.length_ms, 900_000), Waits()
     result = play(story, onlooker=Both(bins, waits))
     came = {session.key for session in result.sessions}
-    away = [session for session in _everybody(study, work.seed) if session.key not in came]
+    away = [session for session in story.sessions if session.key not in came]
     missed_wh = [
         possible_wh(story, replace(session, connector=0), min(session.plug_out_ms, story.length_ms))
         for session in away
@@ -191,7 +191,7 @@ def draw_story(work: Work, mode: Mode) -> Story:
         site=site,
         topology=topology,
         conditions=Conditions(),
-        sessions=_who_comes(study, work.seed, work.design.chargepoints),
+        sessions=_who_comes(study, work.folder, work.seed, work.design.chargepoints),
         loads=_loads(study, work.folder),
         start_utc=_midnight_utc(study, 0),
         length_ms=study.days * DAY_MS,
@@ -234,26 +234,16 @@ def _midnight_utc(study: Study, day: int) -> datetime:
 
 
 @lru_cache(maxsize=8)
-def _who_comes(study: Study, seed: int, connectors: int) -> tuple[Session, ...]:
-    """Everybody who finds a place among so many connectors."""
+def _who_comes(study: Study, folder: Path, seed: int, connectors: int) -> tuple[Session, ...]:
+    """Everybody who comes; whether there is a place is seen in the world."""
     # Mesa costs more than a second: only those who want drivers pay it.
     from twin.drivers import come
 
-    return come(
-        study.sessions.population,
-        study.sessions.drivers,
-        connectors,
-        _midnight_utc(study, 0),
-        study.days * DAY_MS,
-        ZoneInfo(study.timezone),
-        seed,
-        study.sessions.patience_s,
-    )
-
-
-def _everybody(study: Study, seed: int) -> tuple[Session, ...]:
-    """Who would come if there were a place for everybody."""
-    return _who_comes(study, seed, study.sessions.drivers)
+    point = study.chargepoint
+    strengths = [round(point.max_current_a * 1000) * point.phases] * connectors
+    crowd = study.sessions.crowd(folder, strengths)
+    length_ms = study.days * DAY_MS
+    return come(crowd, _midnight_utc(study, 0), length_ms, ZoneInfo(study.timezone), seed)
 
 
 def _loads(study: Study, folder: Path) -> tuple[Load, ...]:
@@ -348,7 +338,12 @@ def find(study: Study, folder: Path, outcomes: list[Outcome], command: str, text
 
 def _assumptions(study: Study) -> tuple[tuple[str, str], ...]:
     point, building = study.chargepoint, study.building
-    whose = {"workplace": "at work", "public": "in public", "private": "at home"}[study.sessions.population]
+    who = study.sessions
+    whose = {"workplace": "at work", "public": "in public", "private": "at home"}[who.population]
+    habits = f"as measured {whose} (ElaadNL)"
+    if who.habits:
+        habits = f"by habit, {', '.join(f'{name} {part:g}' for name, part in who.habits.items())}"
+    patience = "as long as its habit says" if who.patience_s is None else f"{who.patience_s / 60:g} min"
     load = "None beside the cars."
     if building is not None:
         load = f"Peak {building.peak_kw:g} kW, shape of column {building.column} in {building.file.name}."
@@ -359,12 +354,14 @@ def _assumptions(study: Study) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Drivers",
-            f"{study.sessions.drivers}; who comes, when and for how much as measured {whose} (ElaadNL).",
+            f"{who.drivers}; who comes, when and for how much {habits}.",
         ),
-        ("No free chargepoint", f"A driver waits {study.sessions.patience_s / 60:g} min and then leaves."),
+        ("No free chargepoint", f"A driver waits {patience} and then leaves."),
         (
             "Cars",
-            "Phases and currents as registered in the Netherlands: half 3 x 16 A, two fifths 1 x 16 A.",
+            "Phases and currents as registered in the Netherlands: half 3 x 16 A, two fifths 1 x 16 A."
+            if who.fleet is None
+            else f"The models of {who.fleet.name}.",
         ),
         (
             "Chargepoints",

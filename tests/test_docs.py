@@ -20,6 +20,7 @@ from scenarios.figures import Figures
 from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario, Wishes
 from scenarios.size import Building, Study, StudyChargepoint
 from twin import conditions
+from twin.habits import Habit
 from twin.outside import Told
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +136,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "The scenario", Scenario),
         ("scenarios.md", "Sessions from a file", FromFile),
         ("scenarios.md", "Generated drivers", Generated),
+        ("drivers.md", "Habits", Habit),
         ("scenarios.md", "`wishes`", Wishes),
         ("scenarios.md", "`[[load]]`", LoadProfile),
         ("scenarios.md", "`[[production]]`", Production),

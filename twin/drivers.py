@@ -1,171 +1,198 @@
-"""Who comes: Mesa agents that decide, day by day, whether to drive to the site, when and for how long.
+"""Who comes: Mesa agents that decide, visit by visit, whether to drive to the site, when and for how much.
 
-Arrival, stay and energy are drawn from the distributions of ElaadNL (2019-2020). Every driver has random
-streams of their own, so that one more chargepoint changes where somebody parks, never who comes. Drivers
-queue for a free connector on SimPy's time and give up when their patience ends.
+What is random about a driver hangs on the driver's own streams, named by habit and number, and what all share
+about a day on the habit's: one more driver, chargepoint or fault reshuffles nobody. A visit names the
+connectors in the order in which its driver would take them; the world decides which of them is free.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
-from importlib.resources import files
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from math import erfc, sqrt
 from zoneinfo import ZoneInfo
 
 import mesa
 import numpy as np
-import simpy
+from numpy.typing import NDArray
 
-from twin.sessions import Car, Session, draw_car
-from twin.streams import stream
+from twin.fleet import Fleet, read_fleet
+from twin.habits import SUNDAY, Curve, Floats, Habit, dutch_holidays, even, read_habits, weekday
+from twin.parking import TURNOVER_MS
+from twin.sessions import UNPLACED, Session
+from twin.streams import number, stream
 
-Column = list[float]
 DAY_MS = 86_400_000
-COMES = {"workplace": (0.7, 0.04), "public": (0.35, 0.35), "private": (0.5, 0.45)}
-"""Chance that a driver charges on a weekday and on a day of the weekend."""
-STAY_MIN_S = 600
-ENERGY_MIN_WH = 1_000.0
+STAY_MIN_S = 120
+ENERGY_MIN_WH = 100.0
+FULLEST = 0.97  # nobody arrives emptier than this leaves
+LIKES_BIG = 0.9  # correlation of what a driver needs with the battery that was bought
 
 
-class Population:
-    """Arrival, stay and energy of one kind of charging."""
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """A habit in the span of a world: its curves; of every day its chance, its season, whether it is free."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._arrivals = np.cumsum(_column("elaad_arrival.csv", kind))
-        self._stays_h = _column("elaad_connection_time.csv", kind)
-        self._energies_kwh = _column("elaad_energy_demand.csv", kind)
+    workday: Curve
+    weekend: Curve
+    stay: Curve
+    energy: Curve
+    error: Curve
+    tie: Floats
+    chances: Floats
+    season: Floats
+    free: NDArray[np.bool_]
+    fleet: Fleet
 
-    def arrival_s(self, draw: np.random.Generator) -> int:
-        """Seconds of the local day."""
-        quarter = int(np.searchsorted(self._arrivals, draw.random() * self._arrivals[-1], side="right"))
-        return min(quarter, 95) * 900 + int(draw.integers(900))
-
-    def stay_s(self, draw: np.random.Generator) -> int:
-        """How long the car is left at the connector."""
-        return max(STAY_MIN_S, round(_exceeded(self._stays_h, draw.random()) * 3600))
-
-    def energy_wh(self, draw: np.random.Generator) -> float:
-        """What the car asks for."""
-        return max(ENERGY_MIN_WH, _exceeded(self._energies_kwh, draw.random()) * 1000)
-
-
-def _column(name: str, kind: str) -> Column:
-    text = (files("twin") / "data" / name).read_text(encoding="utf-8-sig")
-    return [float(row[kind]) for row in csv.DictReader(text.splitlines())]
-
-
-def _exceeded(table: Column, share: float) -> float:
-    """The value that a share of all events exceeds; the table has one for every percent."""
-    place = share * (len(table) - 1)
-    low = int(place)
-    return table[low] + (table[min(low + 1, len(table) - 1)] - table[low]) * (place - low)
-
-
-class Driver(mesa.Agent):  # type: ignore[misc]
-    """One driver with one car and one card."""
-
-    def __init__(self, site: Site, number: int) -> None:
-        super().__init__(site)
-        self.site = site
-        self.number = number
-        # The car outlives the visits; an average visit says how strong it must be.
-        self.car: Car = draw_car(site.seed, f"driver {number}", 10_000.0, 4 * 3600.0)
-        site.time.process(self.live())
-
-    def live(self) -> Generator[simpy.Event, None, None]:
-        """Decide every day anew."""
-        site = self.site
-        for day in range(-1, site.days):
-            choice = stream(site.seed, "driver", self.number, "day", day)
-            midnight = site.first_midnight + timedelta(days=day)
-            chance = COMES[site.population.kind][midnight.weekday() >= 5]
-            comes = choice.random() < chance
-            arrival = (midnight + timedelta(seconds=site.population.arrival_s(choice))).replace(
-                tzinfo=site.zone
-            )
-            stay_s, energy_wh = site.population.stay_s(choice), site.population.energy_wh(choice)
-            at_ms = round((arrival.astimezone(UTC) - site.origin_utc).total_seconds() * 1000)
-            if comes and at_ms >= site.time.now:
-                yield site.time.timeout(at_ms - site.time.now)
-                yield from self.visit(day, stay_s, energy_wh)
-
-    def visit(self, day: int, stay_s: int, energy_wh: float) -> Generator[simpy.Event, None, None]:
-        """Queue, plug in, leave."""
-        site = self.site
-        place = site.free.get()
-        yield place | site.time.timeout(site.patience_ms)
-        if not place.triggered:
-            place.cancel()
-            return
-        begin_ms = int(site.time.now)
-        site.came(self, day, int(place.value), begin_ms, begin_ms + stay_s * 1000, energy_wh)
-        # The next car needs a moment to take the place.
-        yield site.time.timeout(stay_s * 1000 + 60_000)
-        yield site.free.put(place.value)
-
-
-class Site(mesa.Model):  # type: ignore[misc]
-    """The car park as its drivers see it: connectors, free or taken. Its time begins a day early."""
-
-    def __init__(
-        self, population: str, connectors: int, start_utc: datetime, length_ms: int, zone: ZoneInfo, seed: int
-    ) -> None:
-        super().__init__(rng=seed)
-        self.population = Population(population)
-        self.zone = zone
-        self.seed = seed
-        self.origin_utc = start_utc - timedelta(days=1)
-        local = start_utc.astimezone(zone)
-        self.first_midnight = datetime(local.year, local.month, local.day)  # noqa: DTZ001
-        self.days = length_ms // DAY_MS + 2
-        self.length_ms = length_ms
-        self.time = simpy.Environment()
-        self.patience_ms = 0
-        self.free: Any = simpy.Store(self.time)
-        order = stream(seed, "parking").permutation(connectors)
-        self.free.items = [int(row) for row in order]
-        self.sessions: list[Session] = []
-
-    def came(
-        self, driver: Driver, day: int, connector: int, begin_ms: int, end_ms: int, energy_wh: float
-    ) -> None:
-        """Note a visit, world time; cars that are there at the start of the world come at its start."""
-        plug_in_ms, plug_out_ms = max(0, begin_ms - DAY_MS), end_ms - DAY_MS
-        if plug_out_ms <= 0 or plug_in_ms >= self.length_ms:
-            return
-        key = f"driver {driver.number} day {day}"
-        pause = stream(self.seed, "card", key)
-        self.sessions.append(
-            Session(
-                key=key,
-                connector=connector,
-                plug_in_ms=plug_in_ms,
-                plug_out_ms=plug_out_ms,
-                energy_wh=energy_wh,
-                car=driver.car,
-                card=f"CARD{driver.number:05d}",
-                card_after_ms=int(pause.integers(2_000, 15_000)),
-            )
+    @classmethod
+    def of(cls, name: str, site: Site) -> Ways:
+        """The habit of this name at a site."""
+        habit, days = site.crowd.habits[name], site.calendar
+        return cls(
+            workday=habit.arrivals,
+            weekend=habit.weekend_arrivals,
+            stay=habit.stays,
+            energy=habit.energies,
+            error=even(habit.error_h),
+            tie=np.asarray(np.linalg.cholesky(habit.correlations), np.float64),
+            chances=habit.chances(days, site.holidays, stream(site.seed, "days", name)),
+            season=np.array([habit.season(day) for day in days]),
+            free=np.array([weekday(day, site.holidays) >= SUNDAY - 1 for day in days]),
+            fleet=site.crowd.fleet.only(habit.vehicles),
         )
 
 
-def come(
-    population: str,
-    drivers: int,
-    connectors: int,
-    start_utc: datetime,
-    length_ms: int,
-    zone: ZoneInfo,
-    seed: int,
-    patience_s: float,
-) -> tuple[Session, ...]:
-    """Everybody who comes and finds a place, in the order of arrival."""
-    site = Site(population, connectors, start_utc, length_ms, zone, seed)
-    site.patience_ms = round(patience_s * 1000)
-    for number in range(drivers):
-        Driver(site, number)
-    site.time.run(until=length_ms + DAY_MS)
-    return tuple(sorted(site.sessions, key=lambda session: (session.plug_in_ms, session.connector)))
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who may come: `drivers` by habit; and to what: the power of every connector (mA times phases)."""
+
+    drivers: Mapping[str, int]
+    connectors: Sequence[int]
+    habits: Mapping[str, Habit] = field(default_factory=read_habits)
+    fleet: Fleet = field(default_factory=read_fleet)
+    holidays: frozenset[date] | None = None
+    """Those of the Netherlands if left out."""
+    patience_s: float | None = None
+    """Of everybody; left out: as their habit says."""
+
+
+class Driver(mesa.Agent):  # type: ignore[misc]
+    """One driver with one car, one card, and habits of one's own."""
+
+    def __init__(self, site: Site, habit: str, place: int) -> None:
+        super().__init__(site)
+        self.site = site
+        self.name = f"{habit} {place}"
+        self.habit = site.crowd.habits[habit]
+        self.ways = site.ways[habit]
+        self.card = f"{habit[:4].upper()}{place:05d}"
+        own = stream(site.seed, "driver", self.name)
+        self.usual: Floats = own.standard_normal(3)
+        need = float(self.ways.tie[2] @ self.usual)
+        rank = _rank(LIKES_BIG * need + sqrt(1 - LIKES_BIG**2) * float(own.standard_normal()))
+        self.model_bought = self.ways.fleet.model(rank)
+        self.car = self.model_bought.car(own)
+        self.moves = bool(own.random() < self.habit.moves_when_full)
+        self.bays = self.liked_bays()
+
+    def liked_bays(self) -> tuple[int, ...]:
+        """All connectors, the one taken first before the others."""
+        power = np.array(self.site.crowd.connectors)
+        near = stream(self.site.seed, "bay", self.name).random(len(power))
+        order = np.lexsort((near, -power)) if self.habit.hurry else np.argsort(near)
+        return tuple(int(row) for row in order)
+
+    def live(self) -> None:
+        """Decide about every visit in turn."""
+        site, habit, full_wh = self.site, self.habit, self.model_bought.usable_wh
+        carried_wh, free_ms = 0.0, -10 * DAY_MS
+        for begin_ms, end_ms, need_wh, told_ms, card_ms, key in self.wanted():
+            if begin_ms < free_ms:
+                continue  # still there
+            carried_wh = min(carried_wh + need_wh, FULLEST * full_wh)
+            if 1 - carried_wh / full_wh > habit.plug_in_below:
+                continue
+            free_ms = end_ms + TURNOVER_MS
+            if end_ms > 0 and begin_ms < site.length_ms:
+                # Who is there at the start of the world comes at its start.
+                visit = Session(
+                    key, UNPLACED, max(0, begin_ms), end_ms, carried_wh, self.car, self.card, card_ms
+                )
+                site.sessions.append(self.told(visit, told_ms))
+            carried_wh = 0.0
+
+    def wanted(self) -> list[tuple[int, int, float, int, int, str]]:
+        """Every visit as it comes to mind: begin, end, Wh, departure as told, pause for the card, name."""
+        site, habit, ways = self.site, self.habit, self.ways
+        shape = (len(site.calendar), habit.visits)
+        coins = stream(site.seed, "coins", self.name).random((*shape, 3))
+        moods = stream(site.seed, "moods", self.name).standard_normal((*shape, 3))
+        at, visit = np.nonzero(coins[..., 0] < ways.chances[:, None])
+        moods = (sqrt(habit.regular) * self.usual + sqrt(1 - habit.regular) * moods[at, visit]) @ ways.tie.T
+        ranks = _ranks(moods)
+        hours = np.where(ways.free[at], ways.weekend.at(ranks[:, 0]), ways.workday.at(ranks[:, 0]))
+        stay_ms = np.maximum(STAY_MIN_S, np.round(ways.stay.at(ranks[:, 1]) * 3600)).astype(int) * 1000
+        need_wh = np.maximum(ENERGY_MIN_WH, 1000 * ways.energy.at(ranks[:, 2]) * ways.season[at])
+        error_ms = np.round(ways.error.at(coins[at, visit, 1]) * 3600).astype(int) * 1000
+        card_ms = (2_000 + 13_000 * coins[at, visit, 2]).astype(int)
+        found = []
+        for n, day in enumerate(at):
+            begin_ms = site.world_ms(site.calendar[day], float(hours[n]))
+            end_ms = begin_ms + int(stay_ms[n])
+            told_ms = max(begin_ms + 60_000, end_ms + int(error_ms[n]))
+            key = f"{self.name}, day {day} visit {visit[n]}"
+            found.append((begin_ms, end_ms, float(need_wh[n]), told_ms, int(card_ms[n]), key))
+        return sorted(found)
+
+    def told(self, visit: Session, told_ms: int) -> Session:
+        """The visit with what its driver is like."""
+        habit, patience_s = self.habit, self.site.crowd.patience_s
+        return replace(
+            visit,
+            bays=self.bays,
+            patience_ms=round((habit.patience_s if patience_s is None else patience_s) * 1000),
+            priority=habit.priority,
+            moves_after_ms=round(habit.moves_after_s * 1000) if self.moves else None,
+            told_out_ms=told_ms,
+        )
+
+
+class Site(mesa.Model):  # type: ignore[misc]
+    """The site as its drivers know it: a calendar, connectors, and who has decided to come."""
+
+    def __init__(self, crowd: Crowd, start_utc: datetime, length_ms: int, zone: ZoneInfo, seed: int) -> None:
+        super().__init__(rng=seed)
+        self.crowd, self.zone, self.seed = crowd, zone, seed
+        self.start_utc, self.length_ms = start_utc.astimezone(UTC), length_ms
+        first = start_utc.astimezone(zone).date() - timedelta(days=1)
+        # A day early: who came yesterday may be there at the start.
+        self.calendar = [first + timedelta(days=day) for day in range(length_ms // DAY_MS + 3)]
+        years = range(first.year, self.calendar[-1].year + 1)
+        self.holidays = dutch_holidays(years) if crowd.holidays is None else crowd.holidays
+        self.ways = {name: Ways.of(name, self) for name in crowd.drivers}
+        self.sessions: list[Session] = []
+
+    def world_ms(self, day: date, hour: float) -> int:
+        """World time of a local hour, to the second."""
+        midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001
+        local = (midnight + timedelta(seconds=round(hour * 3600))).replace(tzinfo=self.zone)
+        return round((local.astimezone(UTC) - self.start_utc).total_seconds()) * 1000
+
+
+def _rank(mood: float) -> float:
+    """Share of all draws below a standard normal one."""
+    return 0.5 * erfc(-mood / sqrt(2))
+
+
+_ranks = np.vectorize(_rank, otypes=[np.float64])
+
+
+def come(crowd: Crowd, start_utc: datetime, length_ms: int, zone: ZoneInfo, seed: int) -> tuple[Session, ...]:
+    """Everybody who comes, in the order of arrival; who finds a free connector is seen in the world."""
+    site = Site(crowd, start_utc, length_ms, zone, seed)
+    for habit, count in crowd.drivers.items():
+        for place in range(count):
+            Driver(site, habit, place)
+    site.agents.do("live")
+    return tuple(sorted(site.sessions, key=lambda session: (session.plug_in_ms, number(session.key))))

@@ -33,6 +33,8 @@ halved between two-phase 16 A and one-phase 32 A)."""
 BY_POWER = sorted(CAR_MIX, key=lambda car: car[0] * car[1])
 ENERGY_MAX_WH = 250_000.0
 STAY_MAX_S = 30 * 86_400
+UNPLACED = -1
+"""Connector of a session whose driver will take whichever of `bays` is free."""
 UP_MAX_S = 29.5  # delay and climb together: a car has followed a raise within 30 s
 
 
@@ -63,6 +65,16 @@ class Session:
     car: Car
     card: str = "CARD"
     card_after_ms: int = 3_000
+    bays: tuple[int, ...] = ()
+    """Connectors in the order in which the driver would take them; empty: only `connector`."""
+    patience_ms: int = 0
+    """How long the driver waits for one of them."""
+    priority: int = 0
+    """Of several who wait the highest goes first."""
+    moves_after_ms: int | None = None
+    """The driver moves the car so long after it is full; None: leaves it until `plug_out_ms`."""
+    told_out_ms: int | None = None
+    """When the driver says that the car will leave."""
 
 
 class Sessions(NamedTuple):

@@ -11,7 +11,7 @@ and meters of the topology. The true site (`built`) may be wired otherwise than 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ from twin.events import (
     TransactionStarted,
     Unplugged,
 )
+from twin.parking import TURNOVER_MS, Parking
 from twin.sessions import Session
 from twin.sources import Load
 from twin.streams import stream
@@ -83,6 +84,7 @@ class World:
         self.cells = storage.cells(self.built, conditions.battery_soc)
         self.panels = storage.panels(self.built)
         self.gauges = np.zeros(len(topology.meters), GAUGE)
+        self._parking = Parking()
         self.stays = [Stay(session) for session in sorted(sessions, key=_arrival)]
         self._listener: Callable[[Event], None] | None = None
         self.watch: Callable[[int], None] | None = None
@@ -194,6 +196,8 @@ class World:
             for row in np.flatnonzero(self.outlets["status_changed"]):
                 outlet = self.outlets[row]
                 outlet["status_changed"] = 0
+                if outlet["status"] == Status.SUSPENDED_EV and outlet["need_wh"] <= 0:
+                    self._is_full(int(outlet["session"]))
                 self._tell(
                     StatusChanged(int(outlet["status_at_ms"]), int(row), Status(int(outlet["status"])))
                 )
@@ -220,7 +224,39 @@ class World:
             wait_ms = stay.session.plug_in_ms - int(self._env.now)
             if wait_ms > 0:
                 yield self._env.timeout(wait_ms)
-            self._plug_in(number, stay)
+            if stay.session.bays:
+                self._arrive(number, stay.session)
+            else:
+                self._plug_in(number, stay)
+
+    def _arrive(self, number: int, session: Session) -> None:
+        """The driver takes the best free connector, or waits behind whoever waits already."""
+        row = None if self._parking.queue else self._parking.free_bay(session, self.outlets)
+        if row is not None:
+            self._park(number, row)
+        elif session.patience_ms:
+            self._parking.wait(number, session)
+            until_ms = min(self.now_ms + session.patience_ms, session.plug_out_ms)
+            self.at(until_ms, lambda: self._parking.give_up(number))
+
+    def _park(self, number: int, row: int) -> None:
+        stay = self.stays[number]
+        stay.session = replace(stay.session, connector=row, plug_in_ms=self.now_ms)
+        self._plug_in(number, stay)
+
+    def _invite(self, row: int) -> None:
+        """The first who waits takes this connector, if it is still free."""
+        if self.outlets[row]["plugged"] or not self.outlets[row]["powered"]:
+            return
+        number = self._parking.next_for(row)
+        if number is not None:
+            self._park(number, row)
+
+    def _is_full(self, number: int) -> None:
+        """The car has what it asked for; some drivers come and move it."""
+        after_ms = self.stays[number].session.moves_after_ms if number >= 0 else None
+        if after_ms is not None:
+            self.at(self.now_ms + after_ms, lambda: self._unplug(number))
 
     def _plug_in(self, number: int, stay: Stay) -> None:
         session, car = stay.session, stay.session.car
@@ -253,7 +289,10 @@ class World:
 
     def _unplug(self, number: int) -> None:
         stay = self.stays[number]
+        if stay.over:
+            return  # moved before its time
         c = stay.session.connector
+        stay.session = replace(stay.session, plug_out_ms=self.now_ms)
         self.stop_transaction(c, "EVDisconnected")
         outlet = self.outlets[c]
         stay.delivered_wh = float(outlet["energy_wh"]) - stay.began_wh
@@ -261,6 +300,8 @@ class World:
         outlet["plugged"], outlet["session"], outlet["finished"], outlet["paused"] = 0, -1, 0, 0
         self._touched = True
         self._tell(Unplugged(self.now_ms, c))
+        if self._parking.queue:
+            self.at(self.now_ms + TURNOVER_MS, lambda: self._invite(c))
         self._settle()
 
     def _pauses(self, number: int) -> Generator[simpy.Event, None, None]:
