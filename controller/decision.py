@@ -318,6 +318,7 @@ CONNECTOR_MEMORY = np.dtype(
         ("slack_since_ms", "i8"),
         ("lift_wait_ms", "i8"),
         ("lifted_at_ms", "i8"),
+        ("small_since_ms", "i8"),  # it has wanted a little more since then
         ("full", "i8"),
         ("probe_at_ms", "i8"),
         # notes and the last resort

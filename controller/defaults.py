@@ -72,6 +72,7 @@ RENEWAL_SLACK_PER_MILLE: Final = 60  # of a lease: a due renewal waits so long f
 REFUSED_RETRY_MS: Final = 60_000
 WORTH_MA: Final = 1_000  # a change of target below max(1 A, 10 %) is not worth a write       [C 2]
 WORTH_PER_MILLE: Final = 100
+SMALL_RAISE_MS: Final = 60_000  # 1 A or more that is not worth a write at once waits so long   [C 6]
 ROUND_GAP_MS: Final = 1_000  # on top of T_G, between two rounds of raises                    [C 4]
 SETTLED_MS: Final = 60_000  # a settled controller looks again after this long at the latest
 

@@ -19,6 +19,7 @@ from controller.defaults import (
     PROOF_OFFER_MA,
     PROOF_STEP_PER_MILLE,
     TOGETHER,
+    UNLIMITED_MA,
 )
 from controller.demand import worth_ma
 from controller.kernel import kernel
@@ -294,14 +295,83 @@ def _cut_target(cy: Cycle, c: int, line: int, stage: int, need: int) -> int:
 
 @kernel
 def _lower_to_wishes(cy: Cycle) -> None:
-    """Take back what sharing gives to others, where it is worth a write."""
+    """Take back what its car does not use, what others wait for, or what is more than half a margin too much.
+
+    A building that trembles moves the wishes of cars by whole steps. Unless somebody can use the difference
+    an order stays as it is inside the band between the lines: else it would be given and taken for ever.
+    """
+    if not _weigh_lowerings(cy):
+        return
     for c in range(len(cy.built)):
         target = cy.kept[c]["target_ma"]
         wish = cy.work[c]["wish_ma"]
         if not _shares(cy, c) or wish >= target:
             continue
-        if wish == 0 or target - wish >= worth_ma(target):
+        worth = wish == 0 or target - wish >= worth_ma(target)
+        alone = cy.work[c]["stop"] != 0 or cy.work[c]["cap_ma"] < target
+        if worth and (alone or _in_the_way(cy, c)):
             put(cy, c, wish)
+
+
+@kernel
+def _weigh_lowerings(cy: Cycle) -> bool:
+    """Sum up by grid and phase what orders exceed the wishes by and what is sought; False: none exceeds."""
+    lower = False
+    for c in range(len(cy.built)):
+        lower = lower or (cy.work[c]["wish_ma"] < cy.kept[c]["target_ma"] and _shares(cy, c))
+    if not lower:
+        return False
+    for g in range(len(cy.grids)):
+        grid = cy.grids[g]
+        for line in range(grid["lines"]):
+            grid["over_ma"][line] = -grid["spare_ma"][line]
+            grid["sought_ma"][line] = 0
+    for c in range(len(cy.built)):
+        over = 0
+        sought = 0
+        if _shares(cy, c):
+            target = cy.kept[c]["target_ma"]
+            over = target - cy.work[c]["wish_ma"]
+            if over < 0 and (target == 0 or -over >= worth_ma(target)):
+                sought = -over
+        elif cy.work[c]["proof"] == 1:
+            over = cy.kept[c]["committed_ma"] - cy.built[c]["max_ma"]
+            sought = -over
+        for d in range(cy.built[c]["depth"]):
+            grid = cy.grids[cy.built[c]["path"][d]]
+            for line in range(grid["lines"]):
+                grid["over_ma"][line] += over * cy.work[c]["load"][line]
+                grid["sought_ma"][line] += sought * cy.work[c]["load"][line]
+    return True
+
+
+@kernel
+def _in_the_way(cy: Cycle, c: int) -> bool:
+    """Whether its order stands in the way of others, or of the lines, in a grid above."""
+    more = cy.kept[c]["target_ma"] - cy.work[c]["wish_ma"]
+    load = cy.work[c]["load"]
+    blocks = False
+    for d in range(cy.built[c]["depth"]):
+        g = cy.built[c]["path"][d]
+        grid = cy.grids[g]
+        for line in range(grid["lines"]):
+            over, sought = grid["over_ma"][line], grid["sought_ma"][line]
+            if load[line] > 0:
+                blocks = blocks or over > _band_ma(cy, g, line) or (sought > 0 and over + sought > 0)
+    if blocks:
+        for d in range(cy.built[c]["depth"]):
+            grid = cy.grids[cy.built[c]["path"][d]]
+            for line in range(grid["lines"]):
+                grid["over_ma"][line] -= more * load[line]
+    return blocks
+
+
+@kernel
+def _band_ma(cy: Cycle, g: int, line: int) -> int:
+    """Half a margin; nothing trembles in a limit on the connectors alone, so it has no band."""
+    seen = cy.seen_grids[g]
+    charging = seen["charging_ma"][line] if line < TOGETHER else seen["charging_sum_ma"]
+    return int(cy.grids[g]["margin_ma"][line] // 2 if charging == UNLIMITED_MA else 0)
 
 
 @kernel

@@ -19,6 +19,7 @@ from controller.defaults import (
     RENEWAL_SLACK_PER_MILLE,
     SETTLED_MS,
     SLOT_MS,
+    SMALL_RAISE_MS,
     TOGETHER,
     UP_MS,
 )
@@ -79,11 +80,23 @@ def ask_for_readings(cy: Cycle) -> None:
             continue
         due = kept["ask_due_ms"] != NEVER and now >= kept["ask_due_ms"]
         asked = kept["asked_at_ms"]
-        stale = (work["fresh"] == 0 or unsure) and (asked == NEVER or now - asked >= ASK_EVERY_MS)
-        if due or stale:
+        rested = asked == NEVER or now - asked >= ASK_EVERY_MS
+        if due or (rested and (work["fresh"] == 0 or unsure or now >= _look_from_ms(cy, c))):
             cy.wanted[c]["ask"] = 1
             kept["asked_at_ms"] = now
             kept["ask_due_ms"] = NEVER
+
+
+@kernel
+def _look_from_ms(cy: Cycle, c: int) -> int:
+    """From when on a reading may show what all wait for: that a lowering is done, or a raise."""
+    kept = cy.kept[c]
+    look = 2**62
+    if kept["observed"] == 0 and kept["answer_at_ms"] != NEVER and kept["target_ma"] < kept["committed_ma"]:
+        look = kept["answer_at_ms"] + DOWN_MS
+    if kept["closed"] == 0 and kept["raise_answer_ms"] != NEVER:
+        look = min(look, kept["raise_answer_ms"] + ASK_EVERY_MS)
+    return int(look)
 
 
 @kernel
@@ -340,6 +353,10 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
         due = _sooner(now, due, kept["lease_until_ms"] - cy.built[c]["lease_ms"] // 2 + slack)
     if kept["ask_due_ms"] != NEVER:
         due = _sooner(now, due, kept["ask_due_ms"])
+    if kept["small_since_ms"] != NEVER:
+        due = _sooner(now, due, kept["small_since_ms"] + SMALL_RAISE_MS)
+    if cy.seen[c]["online"] == 1 and _look_from_ms(cy, c) < now + SETTLED_MS:
+        due = _from_then_on(now, due, max(_look_from_ms(cy, c), kept["asked_at_ms"] + ASK_EVERY_MS))
     if waiting and kept["on_since_ms"] != NEVER:
         due = _from_then_on(now, due, kept["on_since_ms"] + SLOT_MS)
     if kept["full"] == 1:

@@ -7,7 +7,15 @@ hide behind it; one round at a time, with a gap after it, keeps the estimator fr
 from __future__ import annotations
 
 from controller.alone import keep_alone, spare_alone_ma
-from controller.defaults import NEVER, ROUND_GAP_MS, SAMPLE_GRACE_MS, UNLIMITED_MA, UP_MS
+from controller.defaults import (
+    NEVER,
+    ROUND_GAP_MS,
+    SAMPLE_GRACE_MS,
+    SMALL_RAISE_MS,
+    UNLIMITED_MA,
+    UP_MS,
+    WORTH_MA,
+)
 from controller.demand import worth_ma
 from controller.kernel import kernel
 from controller.orders import offer_proof, put
@@ -52,6 +60,7 @@ def next_round_ms(cy: Cycle) -> int:
 @kernel
 def raise_to_wishes(cy: Cycle) -> None:
     """One round: no current yet first, then the lowest target per weight, as far as the room goes."""
+    _follow_small_wishes(cy)
     if not may_raise(cy):
         return
     for c in range(len(cy.built)):
@@ -68,6 +77,29 @@ def raise_to_wishes(cy: Cycle) -> None:
 
 
 @kernel
+def _follow_small_wishes(cy: Cycle) -> None:
+    """Since when a connector has wanted a little more than is worth a write at once."""
+    now = cy.clock[0]["now_ms"]
+    for c in range(len(cy.built)):
+        kept = cy.kept[c]
+        if kept["target_ma"] == 0 or cy.work[c]["wish_ma"] - kept["target_ma"] < WORTH_MA:
+            kept["small_since_ms"] = NEVER
+        elif kept["small_since_ms"] == NEVER:
+            kept["small_since_ms"] = now
+
+
+@kernel
+def _worth_raising(cy: Cycle, c: int, gain_ma: int) -> bool:
+    """Whether it is worth a write: at once max(1 A, 10 %), and 1 A once it has been wanted for a minute."""
+    kept = cy.kept[c]
+    if kept["target_ma"] == 0 or gain_ma >= worth_ma(kept["target_ma"]):
+        return True
+    since = kept["small_since_ms"]
+    lasts = since != NEVER and cy.clock[0]["now_ms"] - since >= SMALL_RAISE_MS
+    return bool(lasts and gain_ma >= WORTH_MA)
+
+
+@kernel
 def wants_raise(cy: Cycle, c: int) -> bool:
     """Settled, fresh, and its wish is above its target by enough to be worth a write."""
     kept = cy.kept[c]
@@ -79,7 +111,7 @@ def wants_raise(cy: Cycle, c: int) -> bool:
     target = kept["target_ma"]
     if cy.wanted[c]["put"] == 1 or (target > 0 and work["fresh"] == 0):
         return False
-    return bool(work["wish_ma"] > target and (target == 0 or work["wish_ma"] - target >= worth_ma(target)))
+    return bool(work["wish_ma"] > target and _worth_raising(cy, c, work["wish_ma"] - target))
 
 
 @kernel
@@ -125,7 +157,7 @@ def _raise(cy: Cycle, c: int) -> None:
     target = min(cy.work[c]["wish_ma"], kept["committed_ma"] + _room(cy, c))
     if target != cy.work[c]["wish_ma"]:
         target = target // step * step
-    enough = target - kept["target_ma"] >= worth_ma(kept["target_ma"]) or kept["target_ma"] == 0
-    if target >= cy.built[c]["min_ma"] and target > kept["target_ma"] and enough:
+    enough = target > kept["target_ma"] and _worth_raising(cy, c, target - kept["target_ma"])
+    if target >= cy.built[c]["min_ma"] and enough:
         keep_alone(cy, c, max(target - kept["committed_ma"], 0))
         put(cy, c, target)

@@ -42,6 +42,8 @@ WORK_GRID = np.dtype(
         ("pending_ma", "i8", (LINES,)),  # falls ordered and not yet visible
         ("cut_ma", "i8", (LINES,)),  # guaranteed falls ordered in this cycle
         ("spare_ma", "i8", (LINES,)),  # what filling may still give
+        ("over_ma", "i8", (LINES,)),  # what orders exceed the wishes by, less the room that wishes leave
+        ("sought_ma", "i8", (LINES,)),  # what others wait for
         ("spare_u", "i8", (LINES,)),  # the same in 1/100000 mA
         ("slope", "i8", (LINES,)),  # weight that rises
         ("bound", "i8"),  # lines that are full at the present level, as bits

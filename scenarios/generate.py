@@ -69,10 +69,13 @@ def draw_story(seed: int) -> Story:
     )
 
 
-def draw_site(seed: int) -> Site:
-    """A valid site: 1-5 levels of boards, 3-60 connectors, every kind of meter, confirmed or not."""
-    boards = _boards(seed)
-    chargepoints = _chargepoints(seed, boards)
+def draw_site(seed: int, connectors: int | None = None, levels: int | None = None) -> Site:
+    """A valid site: 1-5 levels of boards, 3-60 connectors, every kind of meter, confirmed or not.
+
+    `connectors` and `levels` take the place of what the seed would say.
+    """
+    boards = _boards(seed, levels)
+    chargepoints = _chargepoints(seed, boards, connectors)
     fuses_a = {board.name: _fuse_a(seed, board) for board in boards}
     meters: dict[str, Any] = {}
     grids: dict[str, Any] = {}
@@ -90,9 +93,10 @@ def draw_site(seed: int) -> Site:
     return _made_safe(seed, tables)
 
 
-def _boards(seed: int) -> list[_Board]:
+def _boards(seed: int, levels: int | None) -> list[_Board]:
     draw = stream(seed, "generate", "tree")
-    deepest = int(draw.choice([1, 2, 3, 4, 5], p=[0.2, 0.3, 0.25, 0.15, 0.1]))
+    drawn = int(draw.choice([1, 2, 3, 4, 5], p=[0.2, 0.3, 0.25, 0.15, 0.1]))
+    deepest = levels or drawn
     boards = [_Board("main", None, 1)]
     numbers = count(1)
     for board in boards:
@@ -107,9 +111,10 @@ def _boards(seed: int) -> list[_Board]:
     return boards
 
 
-def _chargepoints(seed: int, boards: list[_Board]) -> dict[str, Any]:
+def _chargepoints(seed: int, boards: list[_Board], connectors: int | None) -> dict[str, Any]:
     draw = stream(seed, "generate", "chargepoints")
-    wanted = int(draw.integers(3, MOST_CONNECTORS + 1))
+    drawn = int(draw.integers(3, MOST_CONNECTORS + 1))
+    wanted = connectors or drawn
     confirmed = float(draw.choice([0.0, 0.5, 1.0]))
     sample_s = int(draw.choice([10, 30, 60]))
     leased = draw.random() < 0.6

@@ -37,17 +37,9 @@ class Judge:
     def begin(self, world: World) -> None:
         """Take the seat."""
         self.world = world
-        self._liars = self._declared_liars()
+        self._liars = np.zeros(len(world.outlets), dtype=bool)
         self._under = _under(world.topology)
         self._tripped = np.zeros(len(world.topology.grids), dtype=bool)
-
-    def _declared_liars(self) -> NDArray[np.bool_]:
-        """Outlets whose box disobeys by the story: nobody can promise anything about them."""
-        liars = np.zeros(len(self.world.outlets), dtype=bool)
-        for fault in self.world.conditions.faults:
-            if fault.kind == "ignores_lowerings":
-                liars[self.world.rows_of(fault.chargepoint)] = True
-        return liars
 
     def _fault(self, rule: str, words: str) -> None:
         self.counts[rule] += 1
@@ -58,6 +50,8 @@ class Judge:
 
     def instant(self, _span_ms: int) -> None:
         """Called before every step of the physics: nothing changes in kind within."""
+        # Outlets whose box has ever disobeyed: nobody can promise anything about them.
+        self._liars |= (self.world.outlets["deaf"] != 0) | (self.world.outlets["step_ma"] != 0)
         if self._decision is None:
             return
         self._cover(self._decision)

@@ -23,7 +23,15 @@ settings.register_profile("search", deadline=None, max_examples=2000, print_blob
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 TESTS = Path(__file__).parent
-THINKING = ("controller", "twin", "hardware", "scenarios", "planted", "test_invariants.py")
+THINKING = (
+    "controller",
+    "twin",
+    "hardware",
+    "scenarios",
+    "planted",
+    "test_invariants.py",
+    "test_stateful.py",
+)
 EDITIONS = Path(tempfile.gettempdir()) / f"edge-tests-{os.getuid()}"
 CHECKED = os.environ.get("NUMBA_BOUNDSCHECK") == "1"
 PLACE = [(str(p), p.stat().st_mtime_ns) for p in sorted((TESTS.parent / "controller").glob("*.py"))]

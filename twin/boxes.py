@@ -30,8 +30,11 @@ def hold(
     outlet["left_ma"] = before
     outlet["left_until_ms"] = now_ms + DOWN_MS
     outlet["claimed_ma"] = limit_ma
-    if outlet["deaf"] == 0 or limit_ma > outlet["pilot_ma"]:
-        outlet["pilot_ma"] = min(limit_ma, connectors[c]["max_ma"])
+    given_ma = limit_ma
+    if outlet["step_ma"] > 0:
+        given_ma = -(-limit_ma // outlet["step_ma"]) * outlet["step_ma"]
+    if outlet["deaf"] == 0 or given_ma > outlet["pilot_ma"]:
+        outlet["pilot_ma"] = min(given_ma, connectors[c]["max_ma"])
     outlet["decays_at_ms"] = NEVER if outlet["deaf"] != 0 else until_ms
     outlet["decay_to_ma"] = then_ma
 

@@ -57,6 +57,7 @@ OUTLET = np.dtype(
         # faults of the box and its link
         ("offline", "i8"),
         ("deaf", "i8"),  # 1: accepts lower limits and does not carry them out
+        ("step_ma", "i8"),  # it rounds every limit up to whole steps of this and does not say so; 0: no
         ("refusing", "i8"),  # 1: rejects every limit
         ("late_ms", "i8"),  # answers this much later than its link would
         # the car

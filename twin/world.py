@@ -258,6 +258,11 @@ class World:
         if after_ms is not None:
             self.at(self.now_ms + after_ms, lambda: self._unplug(number))
 
+    def bring(self, session: Session) -> None:
+        """A car that was not expected plugs in now; nothing happens where another one stands."""
+        self.stays.append(Stay(session))
+        self._plug_in(len(self.stays) - 1, self.stays[-1])
+
     def _plug_in(self, number: int, stay: Stay) -> None:
         session, car = stay.session, stay.session.car
         c = session.connector
