@@ -41,6 +41,10 @@ class Judge:
         self._under = _under(world.topology)
         self._tripped = np.zeros(len(world.topology.grids), dtype=bool)
 
+    def _lying(self) -> NDArray[np.bool_]:
+        """Outlets whose box disobeys now: nobody can promise anything about them, nor about what they did."""
+        return np.asarray((self.world.outlets["deaf"] != 0) | (self.world.outlets["step_ma"] != 0))
+
     def _fault(self, rule: str, words: str) -> None:
         self.counts[rule] += 1
         if self.counts[rule] <= TELL:
@@ -50,8 +54,7 @@ class Judge:
 
     def instant(self, _span_ms: int) -> None:
         """Called before every step of the physics: nothing changes in kind within."""
-        # Outlets whose box has ever disobeyed: nobody can promise anything about them.
-        self._liars |= (self.world.outlets["deaf"] != 0) | (self.world.outlets["step_ma"] != 0)
+        self._liars |= self._lying()
         if self._decision is None:
             return
         self._cover(self._decision)

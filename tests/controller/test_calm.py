@@ -50,8 +50,11 @@ def test_orders_are_lowered_for_a_car_that_waits():
 
 
 def test_a_car_that_does_not_use_its_order_is_lowered_though_nobody_waits():
-    desk = four_cars_on_nine_amperes_each()
-    desk.image.connectors["wish_ma"][0] = 7_000
+    desk = Desk(drawn(outlets=[{}]))
+    desk.plug(0)
+    desk.settle({0: 32}, 60)
+    desk.puts.clear()
+    desk.image.connectors["wish_ma"] = 7_000
     desk.cycle()
     assert [(c, to_a) for _, c, to_a in desk.puts] == [(0, 7)]
 
@@ -113,3 +116,10 @@ def test_a_lowering_that_no_reading_has_shown_is_looked_at_every_ten_seconds():
     found = asks(desk, 30, 32)
     assert found[0] <= 7
     assert len(found) == 3
+
+
+def test_a_limit_on_charging_alone_has_no_band():
+    desk = four_cars_on_nine_amperes_each()
+    desk.image.grids["charging_ma"] = 35_000
+    desk.cycle()
+    assert sum(desk.targets_a()) == 35

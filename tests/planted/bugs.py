@@ -233,6 +233,53 @@ BUGS = {
         "(higher and shown and rested)",
         "(higher and shown and rested and target < 0)",
         "test_export.py::test_a_curtailed_inverter_is_eased_when_load_comes_and_freed_when_there_is_room_for_all_of_it",
+    "a building that trembles moves orders": Bug(
+        "orders.py",
+        "if worth and (alone or _in_the_way(cy, c)):",
+        "if worth:",
+        "test_calm.py::test_a_building_that_trembles_inside_the_band_moves_no_order",
+    ),
+    "nobody makes room for a car that waits": Bug(
+        "orders.py",
+        "(sought > 0 and over + sought > 0)",
+        "False",
+        "test_calm.py::test_orders_are_lowered_for_a_car_that_waits",
+    ),
+    "a cap from outside waits until somebody needs the room": Bug(
+        "orders.py",
+        'cy.work[c]["stop"] != 0 or cy.work[c]["cap_ma"] < target',
+        'cy.work[c]["stop"] != 0',
+        "test_calm.py::test_a_car_that_does_not_use_its_order_is_lowered_though_nobody_waits",
+    ),
+    "a small raise does not wait": Bug(
+        "raises.py",
+        'lasts = since != NEVER and cy.clock[0]["now_ms"] - since >= SMALL_RAISE_MS',
+        "lasts = since != NEVER",
+        "test_calm.py::test_a_raise_too_small_for_a_write_is_written_once_it_has_been_wanted_for_a_minute",
+    ),
+    "nobody looks at an open raise": Bug(
+        "outcome.py",
+        'look = min(look, kept["raise_answer_ms"] + ASK_EVERY_MS)',
+        "pass",
+        "test_calm.py::test_an_open_raise_is_looked_at_every_ten_seconds_until_it_is_closed",
+    ),
+    "an expired external limit is believed": Bug(
+        "instructions.py",
+        "    if instruction.until_ms > moment.now_ms:\n",
+        "    if instruction.until_ms > 0:\n",
+        "test_instructions.py::test_of_what_is_told_for_a_grid_the_tightest_of_each_kind_is_in_force",
+    ),
+    "the fallback of an expired limit is forgotten": Bug(
+        "instructions.py",
+        "    if not alive or instruction.doubtful:\n        fallback = limit.fallback(least_ma)\n",
+        "    if not alive:\n        fallback = limit.fallback(least_ma)\n",
+        "test_instructions.py::test_of_what_is_told_for_a_grid_the_tightest_of_each_kind_is_in_force",
+    ),
+    "a clock that nobody trusts may lift a schedule": Bug(
+        "instructions.py",
+        "            if moment.trusted and schedule.enabled:\n",
+        "            if schedule.enabled:\n",
+        "test_instructions.py::test_a_schedule_of_a_grid_is_in_force",
     ),
     "a frozen guard is believed": Bug(
         "trust.py",

@@ -88,8 +88,8 @@ def test_a_box_that_lies_by_the_story_is_not_held_against_the_controller():
     assert any(fault.kind == "ignores_lowerings" for fault in told.conditions.faults)
 
     class NoExcuse(Judge):
-        def _declared_liars(self):
-            return super()._declared_liars() & False
+        def _lying(self):
+            return super()._lying() & False
 
     judge = NoExcuse()
     play(told, onlooker=judge)
