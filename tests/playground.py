@@ -13,7 +13,8 @@ import numpy as np
 
 from controller.cycle import calculate
 from controller.decision import Decision, first_memory
-from controller.image import Image
+from controller.defaults import UNLIMITED_MA
+from controller.image import Image, Source
 from controller.topology import compile_site
 from scenarios.figures import Tally
 from scenarios.generate import START, draw_loads, draw_site, meter_lag_s, own_loads_a
@@ -88,6 +89,7 @@ class Playground:
         self.memory = first_memory(story.topology, proven=proven)
         self.own_load_a = own_loads_a(site)
         self._steps: dict[str, Any] = {}
+        self._ignored: list[str] = []
         self._cars = 0
         self.levels = int(story.topology.connectors["depth"].max())
         for connector in range(len(story.topology.connectors)):
@@ -135,6 +137,28 @@ class Playground:
         """Set a fault of all outlets of a chargepoint: deaf, refusing, late_ms, step_ma."""
         self.world.outlets[field][self.world.rows_of(chargepoint)] = value
 
+    def tell(self, grid: int, kind: str, percent: int | None) -> None:
+        """Limit a grid to a part of its fuse from outside; None lifts that."""
+        fuse_ma = self.story.topology.grids[grid]["limit_ma"]
+        told = UNLIMITED_MA if percent is None else fuse_ma * percent // 100
+        self.plant.seen.grids[f"{kind}_ma"][grid] = told
+        self.plant.seen.grids[f"{kind}_source"][grid] = Source.API
+
+    def stop(self, connector: int, *, on: bool) -> None:
+        """Take an outlet out of service, or back."""
+        self.plant.seen.connectors["stop"][connector] = int(Source.MAINTENANCE) if on else 0
+
+    def _judge_told(self, image: Image, decision: Decision) -> None:
+        """What is told from outside only narrows, and does so in the cycle in which it is seen."""
+        fuse_ma = self.story.topology.grids["limit_ma"]
+        told_ma = np.minimum(fuse_ma, np.minimum(image.grids["hard_ma"], image.grids["soft_ma"]))
+        for g in np.flatnonzero((decision.grids["limit_ma"][:, :3] > told_ma).any(axis=1)):
+            self._ignored.append(f"{self.story.topology.grid_names[g]} is told a limit and has a higher one")
+        rows, seen = decision.connectors, image.connectors
+        able = (seen["online"] == 1) & (seen["transaction"] != 0) & (rows["alarm"] == 0)
+        for c in np.flatnonzero(able & (seen["stop"] != 0) & (rows["target_ma"] > 0)):
+            self._ignored.append(f"{self.story.topology.connector_names[c]} is stopped and has an order")
+
     def faults(self) -> list[str]:
         """What is wrong now."""
         outlets, gauges = self.world.outlets, self.world.gauges
@@ -156,7 +180,11 @@ class Playground:
             decision = self.think(image)
             self.plant.distribute(decision)
             self.judge.cycle(image, decision)
+            self._judge_told(image, decision)
             self.plant.advance(self.world.now_ms + 1_000)
+        grids = self.plant.seen.grids
+        told = any((grids[f"{kind}_ma"] < UNLIMITED_MA).any() for kind in ("hard", "soft", "charging"))
+        cycles["limits from outside"] += seconds * bool(told)
         cycles["all"] += seconds
         cycles[f"{self.levels} levels"] += seconds
         cycles[f"{len(self.world.outlets) // 20 * 20:3} connectors or more"] += seconds
@@ -174,7 +202,7 @@ class Playground:
 
     def broken(self) -> list[str]:
         """Every rule that has been broken so far."""
-        found = list(self.judge.broken)
+        found = [*self.judge.broken, *self._ignored[:3]]
         own_as = float(self.tally.rows["own_as"].sum())
         if own_as > OWN_AS:
             worst = int(self.tally.rows["own_as"].sum(axis=1).argmax())

@@ -88,6 +88,21 @@ class AnySite(RuleBasedStateMachine):
 
     @rule(
         number=which,
+        kind=st.sampled_from(["hard", "soft", "charging"]),
+        percent=st.sampled_from([None, 0, 20, 50, 80]),
+        seconds=lengths,
+    )
+    def a_limit_is_told_or_lifted(self, number, kind, percent, seconds):
+        self.place.tell(number % len(self.place.story.topology.grids), kind, percent)
+        self.run(seconds)
+
+    @rule(number=which, on=st.booleans(), seconds=lengths)
+    def an_outlet_is_taken_out_of_service_or_back(self, number, on, seconds):
+        self.place.stop(number % len(self.place.world.outlets), on=on)
+        self.run(seconds)
+
+    @rule(
+        number=which,
         field=st.sampled_from(["silent", "nan"]),
         on=st.booleans(),
         seconds=st.sampled_from([2, 5, 9, 14, 30]),
