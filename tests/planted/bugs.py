@@ -233,6 +233,7 @@ BUGS = {
         "(higher and shown and rested)",
         "(higher and shown and rested and target < 0)",
         "test_export.py::test_a_curtailed_inverter_is_eased_when_load_comes_and_freed_when_there_is_room_for_all_of_it",
+    ),
     "a building that trembles moves orders": Bug(
         "orders.py",
         "if worth and (alone or _in_the_way(cy, c)):",
