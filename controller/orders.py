@@ -30,6 +30,7 @@ from controller.work import Cycle
 CUT = int(Because.CUT)
 
 TO_MINIMUM_KNOWN, TO_MINIMUM_UNKNOWN, TO_ZERO_KNOWN, TO_ZERO_UNKNOWN = 0, 1, 2, 3
+CUT_UNUSED, CUT_TO_WISHES, CUT_PROOFS = 0, 1, 2
 
 
 @kernel
@@ -192,36 +193,37 @@ def _panic(cy: Cycle) -> None:
 
 @kernel
 def _cut_by_book(cy: Cycle, g: int, line: int) -> None:
-    """Lower targets to their wishes until the book fits, offers that nobody uses first."""
+    """Lower targets to their wishes until the book fits, offers that nobody uses first, proofs last."""
     grid = cy.grids[g]
     most = grid["limit_ma"][line] - grid["margin_ma"][line]
     if grid["load_ma"][line] + grid["targets_ma"][line] <= most + grid["margin_ma"][line] // 2:
         return
-    for unused_only in range(1, -1, -1):
+    for stage in range(CUT_UNUSED, CUT_PROOFS + 1):
         while grid["load_ma"][line] + grid["targets_ma"][line] > most:
             best = -1
             widest = 0
             for c in range(len(cy.built)):
-                gain = cy.kept[c]["target_ma"] - _book_floor(cy, c, unused_only)
-                if gain <= widest or cy.work[c]["load"][line] == 0 or not _shares(cy, c):
-                    continue
-                if _under(cy, c, g):
+                gain = cy.kept[c]["target_ma"] - _book_floor(cy, c, stage)
+                if gain > widest and cy.work[c]["load"][line] > 0 and _under(cy, c, g):
                     best = c
                     widest = gain
             if best < 0:
                 break
-            put(cy, best, _book_floor(cy, best, unused_only))
+            put(cy, best, _book_floor(cy, best, stage))
 
 
 @kernel
-def _book_floor(cy: Cycle, c: int, unused_only: int) -> int:
-    """How far a book cut may lower it: to its wish, and first not below what it draws."""
+def _book_floor(cy: Cycle, c: int, stage: int) -> int:
+    """How far a book cut may lower it: not below what it draws, then to its wish; a proof to 0."""
+    if not _shares(cy, c):
+        waits = cy.work[c]["commandable"] == 0 or cy.kept[c]["limit_known"] == 0
+        return int(cy.kept[c]["target_ma"] if waits or stage < CUT_PROOFS else 0)
     wish = cy.work[c]["wish_ma"]
-    if unused_only == 0:
-        return wish
+    if stage >= CUT_TO_WISHES:
+        return int(wish)
     step = cy.built[c]["step_ma"]
     used = (cy.work[c]["draw_ma"] + step - 1) // step * step
-    return max(wish, used, cy.built[c]["min_ma"])
+    return int(max(wish, used, cy.built[c]["min_ma"]))
 
 
 @kernel

@@ -136,25 +136,28 @@ def _first(cy: Cycle) -> int:
 
 @kernel
 def _room(cy: Cycle, c: int) -> int:
-    """What fits under every grid above beside all commitments; 0 where a meter is ageing."""
+    """What fits under every grid above beside all commitments; below 0 nothing, not even inside its own."""
     room = spare_alone_ma(cy, c)
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[cy.built[c]["path"][d]]
         if grid["held"] == 1 or grid["panic"] == 1:
-            return 0
+            return -1
         for line in range(grid["lines"]):
             load = cy.work[c]["load"][line]
             if load > 0:
                 booked = grid["load_ma"][line] + grid["committed_ma"][line]
                 room = min(room, (grid["limit_ma"][line] - grid["margin_ma"][line] - booked) // load)
-    return max(room, 0)
+    return room
 
 
 @kernel
 def _raise(cy: Cycle, c: int) -> None:
     kept = cy.kept[c]
     step = cy.built[c]["step_ma"]
-    target = min(cy.work[c]["wish_ma"], kept["committed_ma"] + _room(cy, c))
+    room = _room(cy, c)
+    if room < 0:
+        return
+    target = min(cy.work[c]["wish_ma"], kept["committed_ma"] + room)
     if target != cy.work[c]["wish_ma"]:
         target = target // step * step
     enough = target > kept["target_ma"] and _worth_raising(cy, c, target - kept["target_ma"])

@@ -51,3 +51,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         with (FOLDER / "compiling").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             kernels.compile_once(lambda _: None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what a passing test has measured, whichever process it ran in."""
+    for report in terminalreporter.getreports("passed"):
+        for name, words in report.user_properties:
+            terminalreporter.section(name)
+            terminalreporter.write_line(words)

@@ -185,9 +185,10 @@ class Playground:
         grids = self.plant.seen.grids
         told = any((grids[f"{kind}_ma"] < UNLIMITED_MA).any() for kind in ("hard", "soft", "charging"))
         cycles["limits from outside"] += seconds * bool(told)
-        cycles["all"] += seconds
+        cycles["in all"] += seconds
         cycles[f"{self.levels} levels"] += seconds
-        cycles[f"{len(self.world.outlets) // 20 * 20:3} connectors or more"] += seconds
+        fewest = len(self.world.outlets) // 20 * 20
+        cycles[f"{fewest or 1} to {fewest + 19} connectors"] += seconds
         for name, is_so in (("lost messages", lost), ("pauses", pauses), ("no fault", not faults)):
             cycles[name] += seconds * is_so
         for name in faults:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from controller.decision import Alarm, Because
-from controller.defaults import UNKNOWN
+from controller.defaults import UNKNOWN, UNLIMITED_MA
 from controller.image import Answer, Status
 from controller.restart import pages, resume
 from tests.controller.bench_site import Car, World
@@ -137,6 +137,29 @@ def test_a_refused_order_books_the_box_at_its_maximum_and_is_tried_again_after_a
     desk.cycle()
     assert desk.committed_a(0) == 10
     assert desk.alarm(0) == Alarm.NONE
+
+
+def test_a_refused_order_is_not_raised_inside_its_own_booking_where_there_is_no_room():
+    desk = Desk(drawn(grids={"main": {"max_current_a": 60}}, outlets=[{}] * 2))
+    desk.load_a["main"] = 20.0
+    desk.plug(0, 1)
+    desk.settle({0: 16, 1: 16}, 180)
+    desk.answering = False
+    for c in range(2):
+        wishes(desk, 10, c)
+    desk.cycle()
+    for c in range(2):
+        desk.answers(c, Answer.REFUSED)
+        wishes(desk, 16, c)
+    desk.cycle()
+    assert desk.commitments_a() == [32, 32]  # beside 20 A of other load under 57 A
+    desk.puts.clear()
+    for _ in range(61):
+        for c in range(2):
+            desk.draws(c, 16)
+        desk.cycle()
+        assert Alarm.CHECK_FAILED not in Alarm(int(desk.decision.site["alarm"][0]))
+    assert [(c, amps) for _, c, amps in desk.puts] == [(0, 10), (1, 10)]
 
 
 def test_a_box_that_accepts_and_does_not_obey_is_told_once_more_and_then_counts_as_it_likes():
@@ -415,6 +438,21 @@ def test_boxes_that_wait_are_proven_in_batches_that_fit_at_their_maximum():
     assert (desk.memory.connectors["proven"] == 1).all()
     follow(desk, 32, 60)
     assert sum(desk.targets_a()) == 97
+
+
+@pytest.mark.parametrize("drawing", [False, True])
+def test_a_proof_for_which_the_room_is_gone_is_ended_in_that_cycle(drawing):
+    desk = unproven(1)
+    follow(desk, 32 if drawing else 0, 7 if drawing else 12)
+    assert desk.target_a(0) > 0
+    assert desk.memory.connectors["proven"][0] == 0
+    desk.image.grids["hard_ma"] = 0
+    desk.cycle()
+    assert desk.target_a(0) == 0
+    desk.image.grids["hard_ma"] = UNLIMITED_MA
+    follow(desk, 32, 90)
+    assert desk.memory.connectors["proven"][0] == 1
+    assert desk.target_a(0) == 32
 
 
 def test_a_car_that_draws_nothing_proves_nothing_and_its_box_waits_five_minutes():

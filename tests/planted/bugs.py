@@ -258,6 +258,18 @@ BUGS = {
         "lasts = since != NEVER",
         "test_calm.py::test_a_raise_too_small_for_a_write_is_written_once_it_has_been_wanted_for_a_minute",
     ),
+    "a proof is kept though its room is gone": Bug(
+        "orders.py",
+        "if waits or stage < CUT_PROOFS else 0",
+        "",
+        "test_orders.py::test_a_proof_for_which_the_room_is_gone_is_ended_in_that_cycle",
+    ),
+    "who is booked for more may be raised without room": Bug(
+        "raises.py",
+        "    if room < 0:\n        return\n",
+        "    room = max(room, 0)\n",
+        "test_orders.py::test_a_refused_order_is_not_raised_inside_its_own_booking_where_there_is_no_room",
+    ),
     "nobody looks at an open raise": Bug(
         "outcome.py",
         'look = min(look, kept["raise_answer_ms"] + ASK_EVERY_MS)',

@@ -14,6 +14,8 @@ pytestmark = pytest.mark.timeout(300)  # the first run of a fresh clone compiles
 
 SEED = 4
 """46 connectors under 12 boards: contended, with raises, cuts and every kind of meter."""
+LIAR = 23
+"""A car that pauses lets a lowering pass for carried out; its box ignores it, and the car comes back."""
 
 
 class Tampered(Judge):
@@ -83,17 +85,19 @@ def test_every_broken_rule_is_seen(story, tamper, rule):
 
 
 def test_a_box_that_lies_by_the_story_is_not_held_against_the_controller():
-    """Seed 4 has a box that ignores lowerings; without that excuse its draw is a broken rule."""
-    told = generate.draw_story(SEED)
+    """It has a box that ignores lowerings; without that excuse its draw is a broken rule."""
+    told = generate.draw_story(LIAR)
     assert any(fault.kind == "ignores_lowerings" for fault in told.conditions.faults)
 
     class NoExcuse(Judge):
         def _lying(self):
             return super()._lying() & False
 
-    judge = NoExcuse()
+    judge, excused = NoExcuse(), Judge()
     play(told, onlooker=judge)
+    play(told, onlooker=excused)
     assert judge.counts["more drawn than booked"] > 0
+    assert excused.broken == []
 
 
 def test_a_seed_gives_the_same_figures_in_every_process(story):
