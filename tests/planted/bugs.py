@@ -74,7 +74,7 @@ BUGS = {
         "orders.py",
         'if kept["proven"] == 0 and target > 0:',
         'if kept["proven"] == 2 and target > 0:',
-        "test_orders.py::test_boxes_that_wait_are_proven_in_batches_that_fit_at_their_maximum",
+        "test_proofs.py::test_boxes_that_wait_are_proven_in_batches_that_fit_at_their_maximum",
     ),
     "the commitment of unknown phases falls before the meter has seen it": Bug(
         "commitments.py",
@@ -262,7 +262,7 @@ BUGS = {
         "orders.py",
         "if waits or stage < CUT_PROOFS else 0",
         "",
-        "test_orders.py::test_a_proof_for_which_the_room_is_gone_is_ended_in_that_cycle",
+        "test_proofs.py::test_a_proof_for_which_the_room_is_gone_is_ended_in_that_cycle",
     ),
     "who is booked for more may be raised without room": Bug(
         "raises.py",
@@ -316,7 +316,7 @@ BUGS = {
         "session.py",
         "in (CHARGING, SUSPENDED_EV, SUSPENDED_EVSE))",
         "in (NONE,))",
-        "test_orders.py::test_a_car_that_charges_before_its_transaction_is_announced_is_booked_at_the_rating",
+        "test_proofs.py::test_a_car_that_charges_before_its_transaction_is_announced_is_booked_at_the_rating",
     ),
     "an emergency stop waits until the boxes are proven": Bug(
         "stops.py",
