@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -177,6 +178,29 @@ def size(
     _writable(output)
     compile_once(_tell)
     raise typer.Exit(sizing.main(study, output, jobs))
+
+
+@app.command()
+def calibrate(
+    sessions: Annotated[Path, typer.Argument(metavar="SESSIONS.csv", help="Real sessions.")],
+    timezone: Annotated[str, typer.Option(help="Of the place they are from.")] = "Europe/Amsterdam",
+    holiday: Annotated[
+        list[datetime] | None, typer.Option(formats=["%Y-%m-%d"], help="A day like a Sunday; repeatable.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML page to write.")] = Path(
+        "calibration.html"
+    ),
+    habits: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the habit, for `habits_file` of a scenario.")
+    ] = None,
+) -> None:
+    """Make a habit of real sessions and show how well its drivers fit; exit code 1 when they do not."""
+    from scenarios import calibrate as calibration
+
+    _writable(output)
+    _writable(habits)
+    days = [day.date() for day in holiday or []]
+    raise typer.Exit(calibration.main(sessions, timezone, days, output, habits))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from math import erfc, sqrt
+from statistics import NormalDist
 from zoneinfo import ZoneInfo
 
 import mesa
@@ -18,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.fleet import Fleet, read_fleet
-from twin.habits import SUNDAY, Curve, Floats, Habit, dutch_holidays, even, read_habits, weekday
+from twin.habits import (
+    SUNDAY,
+    Curve,
+    Floats,
+    Habit,
+    banded,
+    dutch_holidays,
+    even,
+    rank_in,
+    read_habits,
+    weekday,
+)
 from twin.parking import TURNOVER_MS
 from twin.sessions import UNPLACED, Session
 from twin.streams import number, stream
@@ -27,6 +39,7 @@ DAY_MS = 86_400_000
 STAY_MIN_S = 120
 ENERGY_MIN_WH = 100.0
 FULLEST = 0.97  # nobody arrives emptier than this leaves
+PLASTIC = 1.2207440846057596  # root of x^4 = x + 1
 LIKES_BIG = 0.9  # correlation of what a driver needs with the battery that was bought
 
 
@@ -36,8 +49,8 @@ class Ways:
 
     workday: Curve
     weekend: Curve
-    stay: Curve
-    energy: Curve
+    stays: tuple[Curve, ...]
+    energies: tuple[Curve, ...]
     error: Curve
     tie: Floats
     chances: Floats
@@ -52,8 +65,8 @@ class Ways:
         return cls(
             workday=habit.arrivals,
             weekend=habit.weekend_arrivals,
-            stay=habit.stays,
-            energy=habit.energies,
+            stays=habit.stays,
+            energies=habit.energies,
             error=even(habit.error_h),
             tie=np.asarray(np.linalg.cholesky(habit.correlations), np.float64),
             chances=habit.chances(days, site.holidays, stream(site.seed, "days", name)),
@@ -88,7 +101,7 @@ class Driver(mesa.Agent):  # type: ignore[misc]
         self.ways = site.ways[habit]
         self.card = f"{habit[:4].upper()}{place:05d}"
         own = stream(site.seed, "driver", self.name)
-        self.usual: Floats = own.standard_normal(3)
+        self.usual = _scattered(stream(site.seed, "usual", habit).random(3), place)
         need = float(self.ways.tie[2] @ self.usual)
         rank = _rank(LIKES_BIG * need + sqrt(1 - LIKES_BIG**2) * float(own.standard_normal()))
         self.model_bought = self.ways.fleet.model(rank)
@@ -132,8 +145,10 @@ class Driver(mesa.Agent):  # type: ignore[misc]
         moods = (sqrt(habit.regular) * self.usual + sqrt(1 - habit.regular) * moods[at, visit]) @ ways.tie.T
         ranks = _ranks(moods)
         hours = np.where(ways.free[at], ways.weekend.at(ranks[:, 0]), ways.workday.at(ranks[:, 0]))
-        stay_ms = np.maximum(STAY_MIN_S, np.round(ways.stay.at(ranks[:, 1]) * 3600)).astype(int) * 1000
-        need_wh = np.maximum(ENERGY_MIN_WH, 1000 * ways.energy.at(ranks[:, 2]) * ways.season[at])
+        stay_h = banded(ways.stays, ranks[:, 0], ranks[:, 1])
+        stay_ms = np.maximum(STAY_MIN_S, np.round(stay_h * 3600)).astype(int) * 1000
+        energy_kwh = banded(ways.energies, rank_in(ways.stays, stay_h), ranks[:, 2])
+        need_wh = np.maximum(ENERGY_MIN_WH, 1000 * energy_kwh * ways.season[at])
         error_ms = np.round(ways.error.at(coins[at, visit, 1]) * 3600).astype(int) * 1000
         card_ms = (2_000 + 13_000 * coins[at, visit, 2]).astype(int)
         found = []
@@ -178,6 +193,12 @@ class Site(mesa.Model):  # type: ignore[misc]
         midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001
         local = (midnight + timedelta(seconds=round(hour * 3600))).replace(tzinfo=self.zone)
         return round((local.astimezone(UTC) - self.start_utc).total_seconds()) * 1000
+
+
+def _scattered(shift: Floats, place: int) -> Floats:
+    """Normal draws of the n-th driver such that all together lie evenly (Kronecker sequence of Roberts)."""
+    points = (shift + (place + 1) * np.array([1 / PLASTIC, 1 / PLASTIC**2, 1 / PLASTIC**3])) % 1.0
+    return np.array([NormalDist().inv_cdf(min(max(point, 1e-6), 1 - 1e-6)) for point in points])
 
 
 def _rank(mood: float) -> float:

@@ -19,7 +19,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from controller.sentences import sentences
 from controller.site import SiteError
@@ -50,11 +58,25 @@ def _climbing(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _one_or_more(value: object) -> object:
+    return (
+        [value]
+        if isinstance(value, list | tuple) and value and not isinstance(value[0], list | tuple)
+        else value
+    )
+
+
+def _every_day(value: object) -> object:
+    return [value] * 7 if isinstance(value, int | float) else value
+
+
 Quantiles = Annotated[
     tuple[Annotated[float, Field(ge=0, le=720)], ...], Field(min_length=2), AfterValidator(_climbing)
 ]
+Bands = Annotated[tuple[Quantiles, ...], Field(min_length=1, max_length=48), BeforeValidator(_one_or_more)]
 Offsets = Annotated[tuple[float, ...], Field(min_length=2), AfterValidator(_climbing)]
 Chances = Annotated[tuple[Share, ...], Field(min_length=7, max_length=7)]
+Spreads = Annotated[tuple[Share, ...], Field(min_length=7, max_length=7), BeforeValidator(_every_day)]
 Months = Annotated[tuple[Annotated[float, Field(ge=0, le=2)], ...], Field(min_length=12, max_length=12)]
 
 
@@ -70,15 +92,17 @@ class Habit(BaseModel):
     visits: Annotated[int, Field(ge=1, le=6)] = 1
     """So many times a day, each with that chance."""
     month: Months = (1.0,) * 12
-    spread: Share = 0.0
+    spread: Spreads = (0.0,) * 7
     """Standard deviation of a day's chance, of all drivers together, relative to its mean."""
     regular: Share = 0.5
     """How much of the scatter of arrival, stay and energy is between drivers, not between days."""
     arrival_h: Quantiles | None = None
     """Hours of the local day."""
     weekend_arrival_h: Quantiles | None = None
-    stay_h: Quantiles | None = None
-    energy_kwh: Quantiles | None = None
+    stay_h: Bands | None = None
+    """One list, or several for equal parts of the arrivals, the earliest first."""
+    energy_kwh: Bands | None = None
+    """One list, or several for equal parts of the stays, the shortest first."""
     arrival_stay: Correlation = 0.0
     arrival_energy: Correlation = 0.0
     stay_energy: Correlation = 0.0
@@ -131,14 +155,18 @@ class Habit(BaseModel):
         return _quarters("elaad_arrival_weekend.csv", self.like) if measured else self.arrivals
 
     @property
-    def stays(self) -> Curve:
-        """Hours at the connector."""
-        return even(self.stay_h) if self.stay_h else _exceeded("elaad_connection_time.csv", self.like)
+    def stays(self) -> tuple[Curve, ...]:
+        """Hours at the connector, for equal parts of the arrivals."""
+        if self.stay_h:
+            return tuple(even(band) for band in self.stay_h)
+        return (_exceeded("elaad_connection_time.csv", self.like),)
 
     @property
-    def energies(self) -> Curve:
-        """What is asked at the plug, kWh."""
-        return even(self.energy_kwh) if self.energy_kwh else _exceeded("elaad_energy_demand.csv", self.like)
+    def energies(self) -> tuple[Curve, ...]:
+        """What is asked at the plug, kWh, for equal parts of the stays."""
+        if self.energy_kwh:
+            return tuple(even(band) for band in self.energy_kwh)
+        return (_exceeded("elaad_energy_demand.csv", self.like),)
 
     def chances(self, days: list[date], holidays: frozenset[date], draw: np.random.Generator) -> Floats:
         """Chance of a visit on every day, with what is particular about that day."""
@@ -146,9 +174,8 @@ class Habit(BaseModel):
             [self.weekday[weekday(day, holidays)] * self.month[day.month - 1] for day in days]
         )
         mean = np.clip(mean, 1e-9, 1 - 1e-9).astype(np.float64)
-        if not self.spread:
-            return mean
-        variance = np.minimum((self.spread * mean) ** 2, 0.9 * mean * (1 - mean))
+        spread = np.array([max(self.spread[weekday(day, holidays)], 1e-6) for day in days])
+        variance = np.minimum((spread * mean) ** 2, 0.9 * mean * (1 - mean))
         evidence = mean * (1 - mean) / variance - 1
         return np.asarray(draw.beta(mean * evidence, (1 - mean) * evidence), np.float64)
 
@@ -161,6 +188,21 @@ class Habit(BaseModel):
 def even(values: tuple[float, ...]) -> Curve:
     """Quantiles in even steps as a distribution."""
     return Curve(np.linspace(0.0, 1.0, len(values)), np.array(values))
+
+
+def banded(curves: tuple[Curve, ...], before: Floats, ranks: Floats) -> Floats:
+    """Values of these ranks, each by the curve of the part in which lies the rank of what came before."""
+    band = np.minimum((before * len(curves)).astype(int), len(curves) - 1)
+    found = np.zeros(len(ranks))
+    for number, curve in enumerate(curves):
+        found[band == number] = curve.at(ranks[band == number])
+    return found
+
+
+def rank_in(curves: tuple[Curve, ...], values: Floats) -> Floats:
+    """Ranks of values in all parts together."""
+    shares = [np.interp(values, curve.values, curve.shares) for curve in curves]
+    return np.asarray(np.mean(shares, axis=0), np.float64)
 
 
 @cache

@@ -64,6 +64,7 @@ def test_workplaces_fill_on_weekday_mornings_and_stand_empty_at_weekends():
 def test_arrival_stay_and_energy_keep_the_measured_distributions(habit, curve, quantity):
     sessions = [s for s in drivers(1, 1500, 5, habit=habit) if s.plug_in_ms > 0]
     measured = getattr(HABITS[habit], curve)
+    measured = measured if curve == "arrivals" else measured[0]
     values = np.sort([quantity(session) for session in sessions])
     share = np.interp(values, measured.values, measured.shares)
     distance = np.abs(share - np.linspace(0, 1, len(values))).max()
@@ -98,7 +99,7 @@ def test_a_driver_is_regular_as_far_as_the_habit_says():
 
 def test_more_come_on_some_days_than_chance_explains():
     def dispersion(spread):
-        habit = HABITS["commuter"].model_copy(update={"spread": spread, "month": (1.0,) * 12})
+        habit = HABITS["commuter"].model_copy(update={"spread": (spread,) * 7, "month": (1.0,) * 12})
         start = datetime(2026, 9, 7, tzinfo=ZONE).astimezone(UTC)
         counts = per_day(drivers(1, 100, 84, habits={"commuter": habit}, start=start), 84)
         mondays = np.array(counts).reshape(12, 7)[1:, :5]
