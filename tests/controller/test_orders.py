@@ -139,29 +139,6 @@ def test_a_refused_order_books_the_box_at_its_maximum_and_is_tried_again_after_a
     assert desk.alarm(0) == Alarm.NONE
 
 
-def test_a_refused_order_is_not_raised_inside_its_own_booking_where_there_is_no_room():
-    desk = Desk(drawn(grids={"main": {"max_current_a": 60}}, outlets=[{}] * 2))
-    desk.load_a["main"] = 20.0
-    desk.plug(0, 1)
-    desk.settle({0: 16, 1: 16}, 180)
-    desk.answering = False
-    for c in range(2):
-        wishes(desk, 10, c)
-    desk.cycle()
-    for c in range(2):
-        desk.answers(c, Answer.REFUSED)
-        wishes(desk, 16, c)
-    desk.cycle()
-    assert desk.commitments_a() == [32, 32]  # beside 20 A of other load under 57 A
-    desk.puts.clear()
-    for _ in range(61):
-        for c in range(2):
-            desk.draws(c, 16)
-        desk.cycle()
-        assert Alarm.CHECK_FAILED not in Alarm(int(desk.decision.site["alarm"][0]))
-    assert [(c, amps) for _, c, amps in desk.puts] == [(0, 10), (1, 10)]
-
-
 def test_a_box_that_accepts_and_does_not_obey_is_told_once_more_and_then_counts_as_it_likes():
     desk = charging(amps=20, max_current_a=20)
     wishes(desk, 10)

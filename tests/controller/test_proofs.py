@@ -6,7 +6,7 @@ import pytest
 
 from controller.decision import Alarm, Because
 from controller.defaults import UNLIMITED_MA
-from controller.image import Status
+from controller.image import Answer, Status
 from tests.controller.desk import Desk, drawn
 
 
@@ -71,6 +71,26 @@ def test_a_proof_for_which_the_room_is_gone_is_ended_in_that_cycle(drawing):
     follow(desk, 32, 90)
     assert desk.memory.connectors["proven"][0] == 1
     assert desk.target_a(0) == 32
+
+
+def test_a_box_that_refused_is_offered_no_proof_inside_a_booking_that_does_not_fit():
+    desk = unproven(2)
+    follow(desk, 0, 12)
+    desk.answering = False
+    desk.image.grids["hard_ma"] = 0
+    desk.cycle()
+    for c in range(2):
+        desk.answers(c, Answer.REFUSED)
+    desk.image.grids["hard_ma"] = UNLIMITED_MA
+    desk.load_a["main"] = 40
+    desk.puts.clear()
+    for _ in range(65):
+        for c in range(2):
+            desk.draws(c, 0)
+        desk.cycle()
+        assert desk.commitments_a() == [32, 32]  # beside 40 A of other load under 97 A
+        assert Alarm.CHECK_FAILED not in Alarm(int(desk.decision.site["alarm"][0]))
+    assert [amps for _, _, amps in desk.puts] == [0, 0]
 
 
 def test_a_car_that_draws_nothing_proves_nothing_and_its_box_waits_five_minutes():

@@ -266,9 +266,9 @@ BUGS = {
     ),
     "who is booked for more may be raised without room": Bug(
         "raises.py",
-        "    if room < 0:\n        return\n",
-        "    room = max(room, 0)\n",
-        "test_orders.py::test_a_refused_order_is_not_raised_inside_its_own_booking_where_there_is_no_room",
+        "    return room\n",
+        "    return max(room, 0)\n",
+        "test_proofs.py::test_a_box_that_refused_is_offered_no_proof_inside_a_booking_that_does_not_fit",
     ),
     "nobody looks at an open raise": Bug(
         "outcome.py",
