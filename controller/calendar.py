@@ -160,16 +160,14 @@ class LimitedTable(FrozenTable):
         return self.limit_a is None and self.limit_kw is None
 
 
-class Segment(LimitedTable):
-    """A span of every day of a schedule; one that ends before it begins ends on the next day."""
+class Span(FrozenTable):
+    """A part of every day of a schedule; one that ends before it begins ends on the next day."""
 
     begin: ClockTime
     end: ClockTime
 
     @model_validator(mode="after")
-    def _limits_something(self) -> Segment:
-        if self.says_nothing():
-            raise ValueError("a segment needs limit_a or limit_kw; leave it out where nothing limits")
+    def _lasts(self) -> Span:
         if _minutes(self.begin) == _minutes(self.end) or _minutes(self.begin) == DAY_MINUTES:
             raise ValueError(
                 f'from "{self.begin}" to "{self.end}" is no span; a whole day is "00:00" to "24:00"'
@@ -182,22 +180,28 @@ class Segment(LimitedTable):
         return begin, end if end > begin else end + DAY_MINUTES
 
 
-class TimeOfUse(FrozenTable):
-    """A schedule of a grid that repeats on its days; between its segments it limits nothing."""
+class Segment(Span, LimitedTable):
+    """A limit in a span."""
 
-    segment: tuple[Segment, ...] = Field(min_length=1)
+    @model_validator(mode="after")
+    def _limits_something(self) -> Segment:
+        if self.says_nothing():
+            raise ValueError("a segment needs limit_a or limit_kw; leave it out where nothing limits")
+        return self
+
+
+class Recurring(FrozenTable):
+    """A schedule by the clock on the wall that repeats on its days."""
+
+    segment: tuple[Span, ...] = Field(min_length=1)
     days: tuple[Day, ...] = Field(default=DAYS, min_length=1)
     first_day: DateText | None = None
     last_day: DateText | None = None
     enabled: bool = True
-    keep_6a: bool = False
-    """It leaves every session its minimum, whatever its limit."""
-    ev_current_only: bool = False
-    """It limits what the connectors take, whatever a meter says."""
 
     @field_validator("segment")
     @classmethod
-    def _one_after_the_other(cls, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    def _one_after_the_other(cls, segments: tuple[Span, ...]) -> tuple[Span, ...]:
         spans = sorted(segment.minutes() for segment in segments)
         for (_, end), (begin, _) in pairwise([*spans, (spans[0][0] + DAY_MINUTES, 0)]):
             if end > begin:
@@ -208,7 +212,7 @@ class TimeOfUse(FrozenTable):
         return segments
 
     @model_validator(mode="after")
-    def _begins_before_it_ends(self) -> TimeOfUse:
+    def _begins_before_it_ends(self) -> Recurring:
         if self.first_day and self.last_day and self.first_day > self.last_day:
             raise ValueError(f"first_day {self.first_day} is after last_day {self.last_day}; exchange them")
         return self
@@ -221,18 +225,31 @@ class TimeOfUse(FrozenTable):
             and (self.last_day is None or day <= self.last_day)
         )
 
-    def rows(self, calendar: Calendar, from_ms: int, until_ms: int) -> Iterator[Row]:
-        """Every row that touches a span, in no order."""
+    def spans(self, calendar: Calendar, from_ms: int, until_ms: int) -> Iterator[tuple[int, int, int]]:
+        """Number of a segment, its begin and its end, for all that touch a time, in no order."""
         day = calendar.date_of(from_ms) - timedelta(days=1)
         while self.enabled and day <= calendar.date_of(until_ms):
             if self.counts_on(calendar, day):
                 midnight = datetime.combine(day, datetime.min.time())
-                for segment in self.segment:
+                for number, segment in enumerate(self.segment):
                     begin, end = (midnight + timedelta(minutes=m) for m in segment.minutes())
-                    yield Row(
-                        calendar.instant_ms(begin), calendar.instant_ms(end, last=True), segment.limit()
-                    )
+                    yield number, calendar.instant_ms(begin), calendar.instant_ms(end, last=True)
             day += timedelta(days=1)
+
+
+class TimeOfUse(Recurring):
+    """A schedule of a grid; between its segments it limits nothing."""
+
+    segment: tuple[Segment, ...] = Field(min_length=1)
+    keep_6a: bool = False
+    """It leaves every session its minimum, whatever its limit."""
+    ev_current_only: bool = False
+    """It limits what the connectors take, whatever a meter says."""
+
+    def rows(self, calendar: Calendar, from_ms: int, until_ms: int) -> Iterator[Row]:
+        """Every row that touches a time, in no order."""
+        for number, begin_ms, end_ms in self.spans(calendar, from_ms, until_ms):
+            yield Row(begin_ms, end_ms, self.segment[number].limit())
 
     def narrowest(self) -> Limit | None:
         """The tightest it ever says: what counts while nobody knows what time it is."""

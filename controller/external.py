@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
@@ -20,12 +20,20 @@ from controller.defaults import (
     DIMMED_STEP_PER_MILLE,
     NEVER,
 )
-from controller.quantities import FrozenTable, Kilowatts, Limit, PhaseAmps, amps_and_kilowatts, milliamps_of
+from controller.quantities import (
+    FrozenTable,
+    Kilowatts,
+    Limit,
+    PhaseAmps,
+    TimeToLive,
+    amps_and_kilowatts,
+    milliamps_of,
+)
+from controller.setpoints import Setpoint
 
 if TYPE_CHECKING:
     from controller.site import Site
 
-LONGEST_TTL_S: Final = 400 * 86_400
 Kind = Literal["hard", "soft", "charging", "export"]
 SourceWord = Literal["api", "modbus", "digital_input", "grid_operator"]
 KINDS: Final[tuple[Kind, ...]] = ("hard", "soft", "charging", "export")
@@ -70,7 +78,7 @@ class ProfileSet(Terms):
 class ExternalLimit(LimitedTable, Terms):
     """A limit that holds for `ttl_s`; renewed in time or not, its fallback holds after that."""
 
-    ttl_s: Annotated[int, Field(strict=True, gt=0, le=LONGEST_TTL_S)]
+    ttl_s: TimeToLive
     source: SourceWord = "api"
     fallback_a: PhaseAmps | None = None
     fallback_kw: Kilowatts | None = None
@@ -129,13 +137,16 @@ class Stop(FrozenTable):
     by: str = Field(default="", max_length=200)
 
 
-What = ExternalLimit | ProfileSet | DayAhead | Stop
+What = ExternalLimit | ProfileSet | DayAhead | Stop | Setpoint
+
+
+PlaceKind = Literal["grid", "chargepoint", "connector", "battery", "inverter"]
 
 
 class Place(NamedTuple):
-    """What an instruction is for: a grid, a chargepoint with all its connectors, or one connector."""
+    """What an instruction is for: a grid, a chargepoint with all its connectors, or a single device."""
 
-    kind: Literal["grid", "chargepoint", "connector"]
+    kind: PlaceKind
     name: str
     """Of a connector `chargepoint/number`."""
 
@@ -182,11 +193,19 @@ def instruction_faults(site: Site, place: Place, what: What) -> Iterator[str]:
         "grid": list(site.grid),
         "chargepoint": list(site.chargepoint),
         "connector": [f"{name}/{outlet.number}" for name, _, outlet in site.connectors()],
+        "battery": list(site.battery),
+        "inverter": list(site.inverter),
     }[place.kind]
     if place.name not in known:
         close = get_close_matches(place.name, known, n=1)
         hint = f'did you mean "{close[0]}"?' if close else f"the site has {', '.join(known[:5]) or 'none'}."
         yield f'there is no {place.kind} "{place.name}"; {hint}'
+        return
+    if isinstance(what, Setpoint) and place.kind != "battery":
+        yield f"a set-point is for a battery; give the {place.kind} a limit or a stop."
+    if place.kind in {"battery", "inverter"} and not isinstance(what, Stop | Setpoint):
+        yield f"limits are for grids, chargepoints and connectors; this is for a {place.kind}."
+    if isinstance(what, Stop | Setpoint) or place.kind in {"battery", "inverter"}:
         return
     if isinstance(what, ProfileSet):
         yield from clock_faults(what.profile, calendar_of(site))
@@ -197,7 +216,7 @@ def instruction_faults(site: Site, place: Place, what: What) -> Iterator[str]:
             )
         if place.kind == "grid" and what.profile.counts_watts() and _fewer_phases(what.profile):
             yield "numberPhases: W on a grid are the sum of its three phases; leave numberPhases out."
-    if place.kind == "grid" or isinstance(what, Stop):
+    if place.kind == "grid":
         return
     if isinstance(what, DayAhead):
         yield "a day-ahead series is for a grid; give a charging profile instead."

@@ -33,9 +33,10 @@ from controller.external import (
 )
 from controller.image import GRID_INSTRUCTION, Image, Source, frozen
 from controller.quantities import Limit
-from controller.site import Site
+from controller.setpoints import BATTERY_ORDER, INVERTER_ORDER, BatteryOrder, Setpoint
+from controller.site import Battery, Site
 from controller.table import Table, copied
-from controller.topology import Topology
+from controller.topology import STRATEGIES, Topology
 
 CAP = np.dtype(
     [
@@ -47,10 +48,12 @@ CAP = np.dtype(
 
 
 class InForce(NamedTuple):
-    """Rows for `Image.grids` and the caps of the connectors, as they hold until `next_ms` (`now_ms` time)."""
+    """Rows for the image as they hold until `next_ms` (`now_ms` time); `caps` are those of the connectors."""
 
     grids: Table
     caps: Table
+    batteries: Table
+    inverters: Table
     next_ms: int
 
 
@@ -100,25 +103,30 @@ def in_force(
     moment = _Moment(calendar_of(site), now_ms, utc_ms, trusted=utc_trusted)
     claims = [*_drawn(site, moment), *_told(site, told, moment), *_unheard(site, told, moment)]
     claims = [_of_its_board(site, claim) for claim in claims]
-    grids, caps = _nothing(topology)
+    grids, caps, batteries, inverters = _nothing(topology)
     for name, mine in _by_name(claims, "grid").items():
         row = topology.grid_names.index(name)
         _narrow_grid(grids[row], topology.grids[row], site.rotation(name), mine)
     _narrow_outlets(site, topology, caps, claims)
     for instruction in told.values():
         if isinstance(instruction.what, Stop):
-            _stop(topology, grids, caps, instruction.place, Source[instruction.what.reason.upper()])
-    return InForce(grids, caps, moment.next_ms)
+            source = Source[instruction.what.reason.upper()]
+            _stop(topology, grids, caps, instruction.place, source)
+            _stop_devices(site, batteries, inverters, instruction.place, source)
+    _order_batteries(site, told, moment, batteries)
+    return InForce(grids, caps, batteries, inverters, moment.next_ms)
 
 
-def _nothing(topology: Topology) -> tuple[Table, Table]:
+def _nothing(topology: Topology) -> tuple[Table, Table, Table, Table]:
     grids = np.zeros(len(topology.grids), GRID_INSTRUCTION)
     for field in GRID_INSTRUCTION.names or ():
         if field.endswith("_ma"):
             grids[field] = UNLIMITED_MA
     caps = np.zeros(len(topology.connectors), CAP)
     caps["wish_ma"] = topology.connectors["max_ma"]
-    return grids, caps
+    batteries = np.zeros(len(topology.batteries), BATTERY_ORDER)
+    batteries["target_ma"] = UNLIMITED_MA
+    return grids, caps, batteries, np.zeros(len(topology.inverters), INVERTER_ORDER)
 
 
 # -- who claims what ------------------------------------------------------------------------------------
@@ -313,6 +321,46 @@ def _stop(topology: Topology, grids: Table, caps: Table, place: Place, source: S
     rows["stop"][names] = np.maximum(rows["stop"][names], source)
 
 
+def _stop_devices(site: Site, batteries: Table, inverters: Table, place: Place, source: Source) -> None:
+    """The batteries and inverters at or under a place."""
+    for kind, rows, devices in (("battery", batteries, site.battery), ("inverter", inverters, site.inverter)):
+        for row, (name, device) in zip(rows, devices.items(), strict=True):
+            under = place.kind == "grid" and place.name in site.path(device.fed_by)
+            if under or place == (kind, name):
+                row["stop"] = max(row["stop"], source)
+
+
+def _order_batteries(site: Site, told: Mapping[str, Instruction], moment: _Moment, rows: Table) -> None:
+    """What was told, or else what the schedule says now; of several the first."""
+    for row, (name, battery) in zip(rows, site.battery.items(), strict=True):
+        found: list[tuple[BatteryOrder, Source]] = []
+        for _, instruction in sorted(told.items()):
+            what, mine = instruction.what, instruction.place == ("battery", name)
+            if isinstance(what, Setpoint) and mine and _alive(instruction, moment):
+                found.append((what, Source.API))
+        found += [(order, Source.TIME_OF_USE) for order in _scheduled(battery, moment)]
+        if found:
+            order, row["setpoint_source"] = found[0]
+            row["strategy"] = STRATEGIES[order.word()]
+            row["setpoint_ma"] = order.setpoint_ma(battery.phases)
+            row["target_ma"] = order.target_ma()
+
+
+def _scheduled(battery: Battery, moment: _Moment) -> Iterator[BatteryOrder]:
+    """Segments that hold now; while nobody knows what time it is, none."""
+    for schedule in battery.schedule if moment.trusted else ():
+        if not schedule.enabled:
+            continue
+        for number, begin_ms, end_ms in schedule.spans(moment.calendar, moment.utc_ms, moment.horizon_ms):
+            if begin_ms <= moment.utc_ms < end_ms:
+                yield schedule.segment[number]
+            for edge_ms in (begin_ms, end_ms):
+                if edge_ms > moment.utc_ms:
+                    moment.changes_at(moment.now_ms + edge_ms - moment.utc_ms)
+    if battery.schedule:
+        moment.changes_at(moment.now_ms + moment.horizon_ms - moment.utc_ms)
+
+
 def narrowed(image: Image, rows: InForce) -> Image:
     """A frozen copy of an image with the rows in force; what a card wants stays where it is narrower."""
     connectors = copied(image.connectors)
@@ -320,7 +368,13 @@ def narrowed(image: Image, rows: InForce) -> Image:
     connectors["wish_ma"][tighter] = rows.caps["wish_ma"][tighter]
     connectors["wish_source"][tighter] = rows.caps["wish_source"][tighter]
     np.maximum(connectors["stop"], rows.caps["stop"], out=connectors["stop"])
-    return frozen(image._replace(grids=rows.grids, connectors=connectors))
+    batteries, inverters = copied(image.batteries), copied(image.inverters)
+    for table, orders in ((batteries, rows.batteries), (inverters, rows.inverters)):
+        for field in orders.dtype.names or ():
+            table[field] = orders[field]
+    return frozen(
+        image._replace(grids=rows.grids, connectors=connectors, batteries=batteries, inverters=inverters)
+    )
 
 
 class Standing:

@@ -20,6 +20,8 @@ Number = Annotated[int, Field(strict=True)]
 Amps = Annotated[float, Field(strict=True, ge=0, le=10_000)]
 PhaseAmps = Annotated[tuple[Amps, Amps, Amps], BeforeValidator(_per_phase)]
 Kilowatts = Annotated[float, Field(strict=True, ge=0, le=20_000)]
+TimeToLive = Annotated[int, Field(strict=True, gt=0, le=400 * 86_400)]
+"""Seconds that something told holds without being renewed."""
 
 
 def _as_date(value: object) -> object:

@@ -38,6 +38,7 @@ from controller.faults import faults
 from controller.quantities import Amps, DateText, Number, PhaseAmps
 from controller.quantities import FrozenTable as _Table
 from controller.sentences import sentences
+from controller.setpoints import BatterySchedule, Strategy
 
 PerPhase = tuple[float, float, float]
 
@@ -55,7 +56,6 @@ RotationText = Annotated[Rotation, BeforeValidator(_as_rotation)]
 
 Power = Annotated[float, Field(strict=True, ge=0, le=100_000_000)]
 Soc = Annotated[float, Field(strict=True, ge=0, le=1)]
-Strategy = Literal["standby", "self_consumption", "peak_shaving", "manual"]
 
 
 class SafeCurrent(_Table):
@@ -213,6 +213,7 @@ class Battery(_Storing):
     """Its confirmed discharge makes room under fuses, and not under contracts alone."""
     fallback_w: Power = 0.0
     """Most that it charges with when no order is in force."""
+    schedule: tuple[BatterySchedule, ...] = ()
 
 
 class Inverter(_Storing):

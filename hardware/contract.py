@@ -210,9 +210,9 @@ class Charge(_Model):
 class Instruction(_Model):
     """What the site has been told from outside, and how long it still lives."""
 
-    place: Literal["grid", "chargepoint", "connector"]
+    place: Literal["grid", "chargepoint", "connector", "battery", "inverter"]
     name: str
-    kind: Literal["limits", "profiles", "series", "stops"]
+    kind: Literal["limits", "profiles", "series", "stops", "setpoints"]
     id: str
     told: datetime = Field(description="when, by the clock of the box")
     left_s: float | None = Field(description="of its time to live; null: until it is taken back")

@@ -29,18 +29,20 @@ from controller.external import (
 )
 from controller.image import Image
 from controller.instructions import InForce, Standing, narrowed
+from controller.setpoints import Setpoint
 from controller.site import Site
 from controller.topology import Topology
 from hardware.clock import Clock
 from hardware.durable import DurableFile, Work
 from hardware.notices import Notices
 
-Kind = Literal["limits", "profiles", "series", "stops"]
+Kind = Literal["limits", "profiles", "series", "stops", "setpoints"]
 KINDS: Final[dict[Kind, type[What]]] = {
     "limits": ExternalLimit,
     "profiles": ProfileSet,
     "series": DayAhead,
     "stops": Stop,
+    "setpoints": Setpoint,
 }
 TRUSTED_FROM: Final = datetime(2025, 1, 1, tzinfo=UTC)
 """A calendar before this has not been set."""

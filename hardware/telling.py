@@ -11,19 +11,25 @@ from fastapi import FastAPI, HTTPException, Path, Request
 from pydantic import Field, model_validator
 
 from controller.calendar import DayAhead
-from controller.external import LONGEST_TTL_S, ExternalLimit, Instruction, Place, ProfileSet, Stop, What
-from controller.quantities import FrozenTable
+from controller.external import ExternalLimit, Instruction, Place, PlaceKind, ProfileSet, Stop, What
+from controller.quantities import FrozenTable, TimeToLive
+from controller.setpoints import Setpoint
 from hardware import contract
 from hardware.outside import Kind, Outside, Told
 
-Places = Annotated[Literal["grids", "chargepoints", "connectors"], Path(description="what it is for")]
+Places = Annotated[
+    Literal["grids", "chargepoints", "connectors", "batteries", "inverters"],
+    Path(description="what it is for"),
+]
 Name = Annotated[str, Path(description="its name; of a connector chargepoint/number")]
 Identifier = Annotated[str, Path(min_length=1, max_length=64, description="yours to choose")]
 Reason = Literal["maintenance", "emergency_stop"]
-_ONE: Final[dict[str, Literal["grid", "chargepoint", "connector"]]] = {
+_ONE: Final[dict[str, PlaceKind]] = {
     "grids": "grid",
     "chargepoints": "chargepoint",
     "connectors": "connector",
+    "batteries": "battery",
+    "inverters": "inverter",
 }
 _AT: Final = "/api/v1/{places}/{name:path}"
 
@@ -31,7 +37,7 @@ _AT: Final = "/api/v1/{places}/{name:path}"
 class ProfileBody(ProfileSet):
     """A charging profile and how it counts; a bare OCPP profile is taken as it is."""
 
-    ttl_s: Annotated[int, Field(strict=True, gt=0, le=LONGEST_TTL_S)] | None = None
+    ttl_s: TimeToLive | None = None
     """It lives this long; left out: until it is deleted, or its own end."""
 
     @model_validator(mode="before")
@@ -91,6 +97,12 @@ def add_telling(app: FastAPI, outside: Outside | None) -> None:
         request: Request, places: Places, name: Name, number: Identifier, body: DayAhead
     ) -> contract.Instruction:
         return await tell(request, (places, name), "series", number, body)
+
+    @app.put(_AT + "/setpoints/{number}", summary="Tell a battery what to do", tags=["instructions"])
+    async def setpoint(
+        request: Request, places: Places, name: Name, number: Identifier, body: Setpoint
+    ) -> contract.Instruction:
+        return await tell(request, (places, name), "setpoints", number, body, body.ttl_s)
 
     @app.put(_AT + "/stops/{number}", summary="Stop everything at or under it", tags=["instructions"])
     async def stop(

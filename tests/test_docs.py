@@ -13,6 +13,7 @@ from controller import defaults
 from controller.calendar import DayAhead, Segment, TimeOfUse
 from controller.charging_profile import ChargingProfile, ChargingSchedule, SchedulePeriod
 from controller.external import ExternalLimit, Input, ProfileSet, Stop
+from controller.setpoints import BatterySchedule, BatterySegment, Setpoint
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
 from hardware.links import BoxTable, Listen, ModbusTcp
 from hardware.registers import Quantity, RegisterMap
@@ -132,6 +133,9 @@ def test_every_section_that_the_code_cites_exists():
         ("instructions.md", "An external limit", ExternalLimit),
         ("instructions.md", "`[[grid.NAME.input]]`", Input),
         ("instructions.md", "A day-ahead series", DayAhead),
+        ("instructions.md", "`[[battery.NAME.schedule]]`", BatterySchedule),
+        ("instructions.md", "`segment` of a battery", BatterySegment),
+        ("instructions.md", "A set-point", Setpoint),
         ("instructions.md", "A stop", Stop),
         ("scenarios.md", "The scenario", Scenario),
         ("scenarios.md", "Sessions from a file", FromFile),

@@ -17,6 +17,7 @@ from controller.external import (
     ExternalLimit,
     Instruction,
     Place,
+    PlaceKind,
     ProfileSet,
     Stop,
     What,
@@ -25,6 +26,7 @@ from controller.external import (
 from controller.image import Image
 from controller.instructions import Standing
 from controller.quantities import FrozenTable
+from controller.setpoints import Setpoint
 from controller.site import Site
 from twin.conditions import Seconds
 from twin.world import World
@@ -41,35 +43,40 @@ class Told(FrozenTable):
     grid: str | None = None
     chargepoint: str | None = None
     connector: str | None = None
+    battery: str | None = None
+    inverter: str | None = None
     limit: ExternalLimit | None = None
     profile: ProfileSet | None = None
     series: DayAhead | None = None
     stop: Stop | None = None
+    setpoint: Setpoint | None = None
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Told:
-        if len([name for name in (self.grid, self.chargepoint, self.connector) if name is not None]) != 1:
-            raise ValueError("name one grid, one chargepoint or one connector")
-        if len([what for what in (self.limit, self.profile, self.series, self.stop) if what]) != 1:
-            raise ValueError("give one limit, profile, series or stop")
+        if len(self._places()) != 1:
+            raise ValueError("name one grid, chargepoint, connector, battery or inverter")
+        if len(self._says()) != 1:
+            raise ValueError("give one limit, profile, series, stop or setpoint")
         if self.until_s is not None and self.until_s <= self.at_s:
             raise ValueError("until_s must be later than at_s")
         return self
 
+    def _places(self) -> list[Place]:
+        kinds: list[PlaceKind] = ["grid", "chargepoint", "connector", "battery", "inverter"]
+        named = [(kind, getattr(self, kind)) for kind in kinds]
+        return [Place(kind, name) for kind, name in named if name is not None]
+
+    def _says(self) -> list[What]:
+        says = (self.limit, self.profile, self.series, self.stop, self.setpoint)
+        return [what for what in says if what is not None]
+
     def place(self) -> Place:
         """What it is for."""
-        if self.grid is not None:
-            return Place("grid", self.grid)
-        if self.chargepoint is not None:
-            return Place("chargepoint", self.chargepoint)
-        return Place("connector", self.connector or "")
+        return self._places()[0]
 
     def what(self) -> What:
         """What it says."""
-        found = self.limit or self.profile or self.series or self.stop
-        if found is None:
-            raise ValueError("an instruction that says nothing has been refused before")
-        return found
+        return self._says()[0]
 
     def complaints(self, site: Site) -> Iterator[str]:
         """What does not fit the site, one sentence each."""
@@ -94,7 +101,9 @@ class Outside:
 
     def _tell(self, key: str, told: Told) -> None:
         what = told.what()
-        until_ms = self._world.now_ms + what.ttl_s * 1000 if isinstance(what, ExternalLimit) else NEVER
+        until_ms = NEVER
+        if isinstance(what, ExternalLimit | Setpoint):
+            until_ms = self._world.now_ms + what.ttl_s * 1000
         self._standing.tell(key, Instruction(told.place(), what, until_ms))
         self._look()
 
@@ -109,6 +118,10 @@ class Outside:
         self._image.grids[:] = rows.grids
         for field in rows.caps.dtype.names or ():
             self._image.connectors[field] = rows.caps[field]
+        image = self._image
+        for table, orders in ((image.batteries, rows.batteries), (image.inverters, rows.inverters)):
+            for field in orders.dtype.names or ():
+                table[field] = orders[field]
         if rows.next_ms not in {self._due_ms, FAR_MS}:
             self._due_ms = rows.next_ms
             self._world.at(rows.next_ms, partial(self._look_at, rows.next_ms))

@@ -12,7 +12,7 @@ START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 STRONG = Car(phases=3, max_ma=32_000)
 
 
-def site(**main):
+def site(battery=None, **main):
     """`upper` hangs straight, `turned` one phase further; one guard meter and one consumer meter."""
     chargepoints = {
         name: {
@@ -40,7 +40,8 @@ def site(**main):
         "rest": {"grid": "turned", "role": "consumer"},
     }
     tables = {"name": "small", "timezone": "Europe/Amsterdam", "grid": grids, "meter": meters}
-    return build(tables | {"chargepoint": chargepoints}, "small")
+    storage = {} if battery is None else {"battery": {"cellar": {"fed_by": "main"} | battery}}
+    return build(tables | {"chargepoint": chargepoints} | storage, "small")
 
 
 def stay(connector=0, car=STRONG, *, begin_s=10, end_s=3600, energy_wh=50_000.0, key=""):

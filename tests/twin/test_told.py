@@ -15,8 +15,20 @@ ONE = {"connector": "one/1"}
 
 def true_amps(story=(), *, minutes, load=(), **main):
     """What the two cars draw at these minutes after 09:00 in Amsterdam, without instructions 32 A each."""
-    site = small_site.site(**main)
-    world = small_site.world(*CARS, built=site, loads=load)
+    world = small_site.world(*CARS, built=small_site.site(**main), loads=load)
+    return seen(world, story, minutes, lambda: tuple(world.outlets["draw_ma"].max(axis=1) / 1000))
+
+
+def battery_amps(story=(), *, minutes, **battery):
+    """What a battery that is half full takes on each phase at these minutes, by itself nothing."""
+    kept = {"capacity_wh": 20_000, "max_charge_w": 6_900, "max_discharge_w": 6_900} | battery
+    world = small_site.world(built=small_site.site(kept), battery_soc=0.5)
+    board = world.boards[0]
+    return seen(world, story, minutes, lambda: int(board["charge_ma"][0] - board["discharge_ma"][0]) / 1000)
+
+
+def seen(world, story, minutes, look):
+    """What `look` sees at these minutes."""
     plant = SimulatedPlant(world, told=[Told.model_validate(told) for told in story])
     topology = world.topology
     memory = first_memory(topology, proven=True)
@@ -28,7 +40,7 @@ def true_amps(story=(), *, minutes, load=(), **main):
         plant.distribute(decision)
         going = pace.next_cycle(image, decision)
         while wanted and world.now_ms >= wanted[0] * 60_000:
-            found.append(tuple(world.outlets["draw_ma"].max(axis=1) / 1000))
+            found.append(look())
             wanted.pop(0)
         if not going:
             return found
@@ -95,3 +107,13 @@ def test_a_stop_of_a_connector_turns_it_off_until_it_is_taken_back(reason):
 def test_a_stop_of_a_board_turns_off_what_is_under_it_and_nothing_else():
     story = [{"at_s": 600, "until_s": 900, "grid": "turned", "stop": {"reason": "emergency_stop"}}]
     assert true_amps(story, minutes=[9, 11, 25]) == [(32, 32), (32, 0), (32, 32)]
+
+
+def test_a_battery_follows_its_schedule_what_it_is_told_goes_first_and_a_stop_goes_before_all():
+    schedule = [{"segment": [{"begin": "09:10", "end": "10:00", "power_kw": 4.14}]}]
+    story = [
+        {"at_s": 1200, "battery": "cellar", "setpoint": {"power_kw": -2.07, "ttl_s": 600}},
+        {"at_s": 2400, "until_s": 3000, "grid": "main", "stop": {"reason": "maintenance"}},
+    ]
+    amps = battery_amps(story, minutes=[9, 15, 25, 35, 45, 55, 70], schedule=schedule)
+    assert amps == [0, 6, -3, 6, 0, 6, 0]
