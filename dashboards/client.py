@@ -127,6 +127,20 @@ class Alarm(TypedDict):
     until: str | None
 
 
+class Device(TypedDict):
+    """A battery or an inverter now."""
+
+    kind: Literal["battery", "inverter"]
+    name: str
+    online: bool
+    stale: bool
+    takes_kw: float | None
+    ordered_kw: float
+    charge_percent: float | None
+    strategy: str | None
+    why: str
+
+
 class Live(TypedDict):
     """The newest cycle."""
 
@@ -140,6 +154,7 @@ class Live(TypedDict):
     grids: list[Grid]
     if_the_controller_dies: DeadController | None
     connectors: list[Connector]
+    devices: list[Device]
 
 
 class GridHistory(TypedDict):

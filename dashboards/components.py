@@ -16,6 +16,7 @@ from dashboards.client import (
     ChainLink,
     Connector,
     ConnectorPlate,
+    Device,
     Grid,
     GridPlate,
     Live,
@@ -172,6 +173,31 @@ def _bar(phase: Phase, fuse_a: float | None) -> str:
 
 def _share(part_a: float | None, full_a: float) -> str:
     return f"{100 * min(1.0, max(0.0, (part_a or 0.0) / full_a)):.1f}%"
+
+
+def devices(live: Live) -> str:
+    """Batteries and inverters: what each takes or feeds in, its charge, and why; nothing where none is."""
+    rows = "".join(_device(device) for device in live["devices"])
+    return f'<h4>Batteries and inverters</h4><div class="edge-devices">{rows}</div>' if rows else ""
+
+
+def _device(now: Device) -> str:
+    takes_kw = now["takes_kw"]
+    power = "-"
+    if takes_kw is not None:
+        verb = "takes" if takes_kw > 0 else "gives" if now["kind"] == "battery" else "feeds in"
+        power = f"{verb} {number(abs(takes_kw))}{THIN}kW" if round(takes_kw, 1) else "rests"
+    facts = [power]
+    if now["charge_percent"] is not None:
+        facts.append(f"{now['charge_percent']:.0f}{THIN}% charged")
+    if now["strategy"] is not None:
+        facts.append(now["strategy"])
+    lost = "" if now["online"] and not now["stale"] else f'<i class="bad">{UP}out of reach</i> '
+    said = " \u00b7 ".join(facts)
+    return (
+        f'<div class="device"><b>{escape(now["name"])}</b><span>{lost}{said}</span>'
+        f"<small>{escape(now['why'])}</small></div>"
+    )
 
 
 def tiles(site: Site, live: Live) -> str:

@@ -127,6 +127,20 @@ class ConnectorLive(_Model):
     notes: list[NoteLive]
 
 
+class DeviceLive(_Model):
+    """A battery or an inverter now; powers over its phases at nominal voltage."""
+
+    kind: Literal["battery", "inverter"]
+    name: str
+    online: bool
+    stale: bool = Field(description="its power is not known any more; the last reading is shown")
+    takes_kw: float | None = Field(description="negative: it feeds in; null: it has not said yet")
+    ordered_kw: float = Field(description="of an inverter the most that it may feed in")
+    charge_percent: float | None = Field(description="state of charge of a battery; null: unknown")
+    strategy: str | None = Field(description="of a battery, now in force")
+    why: str
+
+
 class AlarmLive(_Model):
     """What is wrong, since when, and what to do."""
 
@@ -153,6 +167,7 @@ class Live(_Model):
     if_the_controller_dies: DeadController | None = Field(description="by the live state; null: none yet")
     grids: list[GridLive]
     connectors: list[ConnectorLive]
+    devices: list[DeviceLive] = Field(description="batteries and inverters")
     alarms: list[AlarmLive] = Field(description="those that stand, newest first")
 
 

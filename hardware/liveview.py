@@ -161,6 +161,7 @@ class LiveView:
                 if_the_controller_dies=None,
                 grids=[],
                 connectors=[],
+                devices=[],
                 alarms=[],
             )
         if made is None or made[0] != cycle.number:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from controller import explain
 from controller.decision import Alarm, Because
 from controller.defaults import NEVER, UNKNOWN, UNLIMITED_MA
-from controller.electrical import LINE_NAMES, PHASES
+from controller.electrical import LINE_NAMES, PHASES, watts
 from controller.explain import Kind, Scene
 from controller.image import Status
 from controller.outage import if_it_dies
+from controller.storage_words import STRATEGY_WORDS, device_reason
 from hardware import contract
 from hardware.recent import AlarmRecord, Series
 
@@ -73,6 +75,7 @@ def live(scene: Scene, number: int, utc_ms: int, records: list[AlarmRecord]) -> 
         if_the_controller_dies=_dead_controller(scene),
         grids=[_grid(scene, row) for row in range(len(scene.topology.grids))],
         connectors=connectors,
+        devices=[*_batteries(scene), *_inverters(scene)],
         alarms=[alarm(scene, record) for record in records if record.until_ms is None],
     )
 
@@ -128,6 +131,46 @@ def _connector(scene: Scene, row: int) -> contract.ConnectorLive:
         notes=_notes(scene, "connector", row),
         **words._asdict(),
     )
+
+
+def _batteries(scene: Scene) -> Iterator[contract.DeviceLive]:
+    for row, name in enumerate(scene.topology.battery_names):
+        wanted, kept = scene.decision.batteries[row], scene.memory.batteries[row]
+        charge = int(kept["soc"])
+        source = int(scene.image.batteries[row]["setpoint_source"])
+        yield contract.DeviceLive(
+            kind="battery",
+            name=name,
+            online=bool(scene.image.batteries[row]["online"]),
+            stale=bool(wanted["alarm"] & STALE),
+            takes_kw=_kilowatts(kept),
+            ordered_kw=int(wanted["power_w"]) / 1000,
+            charge_percent=None if charge == UNKNOWN else charge / 10,
+            strategy=STRATEGY_WORDS[int(wanted["strategy"])],
+            why=device_reason(scene.topology, wanted, source),
+        )
+
+
+def _inverters(scene: Scene) -> Iterator[contract.DeviceLive]:
+    for row, name in enumerate(scene.topology.inverter_names):
+        wanted, kept = scene.decision.inverters[row], scene.memory.inverters[row]
+        yield contract.DeviceLive(
+            kind="inverter",
+            name=name,
+            online=bool(scene.image.inverters[row]["online"]),
+            stale=bool(wanted["alarm"] & STALE),
+            takes_kw=_kilowatts(kept),
+            ordered_kw=int(wanted["power_w"]) / 1000,
+            charge_percent=None,
+            strategy=None,
+            why=device_reason(scene.topology, wanted),
+        )
+
+
+def _kilowatts(kept: Any) -> float | None:
+    if kept["reading_at_ms"] == NEVER:
+        return None
+    return watts(int(kept["reading_ma"].sum()), 1) / 1000
 
 
 def _dead_controller(scene: Scene) -> contract.DeadController:

@@ -35,6 +35,8 @@ def now(seen: Watch) -> None:
     left, right = st.columns([7, 3], gap="medium")
     left.html(components.faded(components.tree(site, live), old=bool(seen.trouble)))
     right.html(components.faded(components.alarms(seen.alarms, site["timezone"]), old=bool(seen.trouble)))
+    if live["devices"]:
+        st.html(components.faded(components.devices(live), old=bool(seen.trouble)))
     st.html(components.faded(components.tiles(site, live), old=bool(seen.trouble)))
 
 
