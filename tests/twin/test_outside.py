@@ -105,7 +105,10 @@ def test_true_mode_looks_again_when_a_schedule_begins_and_ends():
     [
         ({"at_s": 0} | API, "told: name one grid, chargepoint, connector, battery or inverter."),
         ({"at_s": 0, "grid": "main"}, "told: give one limit, profile, series, stop or setpoint."),
-        ({"at_s": 0, "grid": "main"} | API | STOP, "told: give one limit, profile, series, stop or setpoint."),
+        (
+            {"at_s": 0, "grid": "main"} | API | STOP,
+            "told: give one limit, profile, series, stop or setpoint.",
+        ),
         ({"at_s": 9, "until_s": 8, "grid": "main"} | STOP, "told: until_s must be later than at_s."),
     ],
 )
