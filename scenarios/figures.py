@@ -292,10 +292,7 @@ def _possible_wh(story: Story, session: Any, until_ms: int, phases: int) -> floa
         row[name] = 1
     row["decays_at_ms"] = row["react_at_ms"] = NEVER
     row["pilot_ma"] = outlet["max_ma"]
-    row["car_phases"] = min(car.phases, phases)
-    row["car_max_ma"], row["car_min_ma"] = min(car.max_ma, int(outlet["max_ma"])), car.min_ma
-    row["up_ms"], row["down_ms"] = car.up_ms, car.down_ms
-    row["ramp_ma_s"], row["taper_wh"], row["need_wh"] = car.ramp_ma_s, car.taper_wh, session.energy_wh
+    vehicles.seat(row[0], car.on(phases, int(outlet["max_ma"])), session.energy_wh)
     begin_ms = max(0, session.plug_in_ms) + session.card_after_ms
     if until_ms > begin_ms:
         vehicles.step(row, begin_ms, until_ms)

@@ -81,8 +81,9 @@ def _stays(result: Result, topology: Topology) -> list[Stay]:
     outlets = [outlet for _, _, outlet in result.story.site.connectors()]
     stays = []
     for served in result.sessions:
-        car, row = cars[served.key], topology.connectors[served.connector]
-        drawn = {int(phase) for phase in row["phase"][: min(car.phases, outlets[served.connector].phases)]}
+        row = topology.connectors[served.connector]
+        car = cars[served.key].on(outlets[served.connector].phases, int(row["max_ma"]))
+        drawn = {int(phase) for phase in row["phase"][: car.phases]}
         stays.append(
             Stay(
                 connector=served.connector,
@@ -90,7 +91,7 @@ def _stays(result: Result, topology: Topology) -> list[Stay]:
                 arrival_s=served.plug_in_ms / 1000,
                 departure_s=served.until_ms / 1000,
                 need_wh=served.possible_wh,
-                max_current_a=min(car.max_ma, int(row["max_ma"])) / 1000,
+                max_current_a=car.max_ma / 1000,
             )
         )
     return stays

@@ -63,6 +63,8 @@ class Generated(_Table):
     """On these days as on Sundays."""
     patience_s: Seconds | None = None
     """How long everybody waits for a free connector."""
+    outside_c: Annotated[float, Field(ge=-40, le=50)] | None = None
+    """Temperature in which the vehicles have stood."""
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -87,7 +89,7 @@ class Generated(_Table):
         if lines:
             raise SiteError(lines)
         days = None if self.holidays is None else frozenset(self.holidays)
-        return Crowd(drivers, connectors, habits, fleet, days, self.patience_s)
+        return Crowd(drivers, connectors, habits, fleet, days, self.patience_s, self.outside_c)
 
 
 class LoadProfile(_Table):

@@ -22,7 +22,7 @@ from controller.kernel import kernel
 from controller.table import Table
 from scenarios.figures import TALLY, count_interval, true_delays
 from scenarios.scenario import Story
-from twin import vehicles
+from twin import curves
 from twin.world import World
 
 TURN_MA: Final = 1_000
@@ -69,10 +69,7 @@ def _see_cars(best: Table, outlets: Table, connectors: Table) -> bool:
         outlet = outlets[c]
         most = 0
         if outlet["transaction"] != 0 and outlet["powered"] != 0 and outlet["paused"] == 0:
-            ceiling = outlet["car_max_ma"]
-            if outlet["need_wh"] < outlet["taper_wh"]:
-                left = outlet["need_wh"] / outlet["taper_wh"]
-                ceiling *= vehicles.TAPER_END + (1.0 - vehicles.TAPER_END) * left
+            ceiling = min(outlet["car_max_ma"], curves.ceiling_ma(outlet, outlet["need_wh"]))
             if outlet["need_wh"] > 0.0:
                 most = int(ceiling) // 100 * 100
         changed = changed or most != best[c]["most_ma"]

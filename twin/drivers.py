@@ -88,6 +88,8 @@ class Crowd:
     """Those of the Netherlands if left out."""
     patience_s: float | None = None
     """Of everybody; left out: as their habit says."""
+    outside_c: float | None = None
+    """Temperature in which the cars have stood; left out: warm."""
 
 
 class Driver(mesa.Agent):  # type: ignore[misc]
@@ -169,6 +171,7 @@ class Driver(mesa.Agent):  # type: ignore[misc]
             patience_ms=round((habit.patience_s if patience_s is None else patience_s) * 1000),
             priority=habit.priority,
             moves_after_ms=round(habit.moves_after_s * 1000) if self.moves else None,
+            cold=self.model_bought.accepts(self.site.crowd.outside_c),
             told_out_ms=told_ms,
         )
 

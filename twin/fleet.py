@@ -7,6 +7,7 @@ holds much and the whole still has the shares of the table.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -17,10 +18,16 @@ from typing import Any
 
 import numpy as np
 
+from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.site import SiteError
+from twin.curves import KNOTS, Points
 from twin.sessions import UP_MAX_S, Car
 
 EFFICIENCY = 0.9  # of the charger in the vehicle: kWh in the battery of those at the plug
+WARM_C, COLD_C = 10.0, -10.0  # between them a battery takes less and less
+AT = re.compile(r"ac_at_(\d{1,3})")
+"""Column of a curve: percent of the power on AC that the battery takes at that state of charge."""
+OPTIONAL = ("vehicle", "ac_2_a", "ac_3_a", "min_a", "power_factor", "power_factor_6a", "cold_percent")
 REQUIRED = ("model", "registrations", "battery_kwh", "ac_1_a")
 PHASES = ("ac_1_a", "ac_2_a", "ac_3_a")
 
@@ -36,6 +43,12 @@ class Model:
     max_ma: tuple[int, int, int]
     """Most per phase on one, two and three phases; 0: it does not use so many."""
     min_ma: int
+    ac_curve: Points = ()
+    """Wh still to come and the W then taken at the plug; empty: drawn for each car."""
+    power_factor: float = 1.0
+    power_factor_6a: float = 1.0
+    cold: float = 1.0
+    """Share of its power that it takes when it has stood in 10 degrees of frost."""
 
     @property
     def usable_wh(self) -> float:
@@ -46,6 +59,13 @@ class Model:
     def phases(self) -> int:
         """How many it uses at most."""
         return max(count for count, most_ma in enumerate(self.max_ma, start=1) if most_ma)
+
+    def accepts(self, outside_c: float | None) -> float:
+        """Share of its power that a battery takes that has stood in this temperature."""
+        if outside_c is None:
+            return 1.0
+        frost = min(max((WARM_C - outside_c) / (WARM_C - COLD_C), 0.0), 1.0)
+        return 1.0 - frost * (1.0 - self.cold)
 
     def car(self, draw: np.random.Generator) -> Car:
         """One of them, with its own reaction times and end of charge (ranges as of `draw_car`)."""
@@ -59,6 +79,10 @@ class Model:
             up_ms=round(up_s * 1000),
             ramp_ma_s=max(slope * 1000, most_ma / (UP_MAX_S - up_s)),
             taper_wh=self.usable_wh * draw.uniform(0.10, 0.25),
+            curve=self.ac_curve,
+            max_by_phases=self.max_ma,
+            power_factor=self.power_factor,
+            power_factor_6a=self.power_factor_6a,
         )
 
 
@@ -116,6 +140,15 @@ def _header_faults(header: list[str]) -> list[str]:
             close = get_close_matches(name, header, n=1)
             hint = f'rename column "{close[0]}"' if close else "add it"
             faults.append(f'row 1: there is no column "{name}"; {hint}.')
+    for name in header:
+        known = [*REQUIRED, *OPTIONAL, "ac_at_80"]
+        at = AT.fullmatch(name)
+        if name not in known and (at is None or int(at[1]) > 100):
+            close = get_close_matches(name, known, n=1)
+            hint = f'did you mean "{close[0]}"?' if close else "remove it."
+            faults.append(f'row 1, column "{name}": is not known; {hint}')
+    if sum(AT.fullmatch(name) is not None for name in header) > KNOTS - 1:
+        faults.append(f"row 1: a curve has at most {KNOTS - 1} columns ac_at_...; leave some out.")
     return faults
 
 
@@ -129,14 +162,43 @@ def _model(row: Mapping[Any, Any]) -> Model:
             raise ValueError(f"column {column}: {amps:g} A is below 6 A; give 6 to 80, or 0 for never.")
     if not any(currents):
         raise ValueError("column ac_1_a: the vehicle charges on no number of phases; give 6 to 80 A.")
+    most_ma = max(amps * 1000 * count for count, amps in enumerate(currents, start=1))
+    factor = _number(row, "power_factor", 1.0, least=0.05, most=1)
+    battery_wh = 1000 * _number(row, "battery_kwh", None, least=1, most=2000)
+    full_w = NOMINAL_VOLTAGE_V * most_ma / 1000 * factor
     return Model(
         name=(row["model"] or "").strip(),
         vehicle=(row.get("vehicle") or "car").strip(),
         registrations=_number(row, "registrations", None, least=0, most=1e9),
-        battery_wh=1000 * _number(row, "battery_kwh", None, least=1, most=2000),
+        battery_wh=battery_wh,
         max_ma=(round(currents[0] * 1000), round(currents[1] * 1000), round(currents[2] * 1000)),
         min_ma=round(1000 * _number(row, "min_a", 6.0, least=6, most=32)),
+        ac_curve=_curve(row, battery_wh / EFFICIENCY, full_w),
+        power_factor=factor,
+        power_factor_6a=_number(row, "power_factor_6a", factor, least=0.05, most=1),
+        cold=_number(row, "cold_percent", 100.0, least=5, most=100) / 100,
     )
+
+
+def _curve(row: Mapping[Any, Any], usable_wh: float, full_w: float) -> Points:
+    """The curve from full to empty; a cell that is left empty is no point of it. Raises ValueError."""
+    columns = sorted(
+        (int(at[1]), name) for name in row if (at := AT.fullmatch(name)) and (row[name] or "").strip()
+    )
+    points: list[tuple[float, float]] = []
+    before = ""
+    for soc, column in reversed(columns):
+        percent = _number(row, column, None, least=1, most=100)
+        if points and percent / 100 * full_w < points[-1][1]:
+            raise ValueError(
+                f"column {column}: {percent:g} % is below the {points[-1][1] / full_w * 100:g} % of {before};"
+                " the power must not rise as the battery fills."
+            )
+        points.append(((1 - soc / 100) * usable_wh, percent / 100 * full_w))
+        before = column
+    if points and points[0][0] > 0:
+        raise ValueError("column ac_at_100: is empty; give the percent with which the charge ends, like 5.")
+    return tuple(points)
 
 
 def _number(

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.site import SiteError
+from twin.curves import Points
 from twin.streams import stream
 
 CAR_MIX: tuple[tuple[int, int, float], ...] = (
@@ -35,12 +36,14 @@ ENERGY_MAX_WH = 250_000.0
 STAY_MAX_S = 30 * 86_400
 UNPLACED = -1
 """Connector of a session whose driver will take whichever of `bays` is free."""
+TAPER_END = 0.1
+"""Share of its maximum with which a car without a curve ends (two-stage linear battery, as in ACN-Sim)."""
 UP_MAX_S = 29.5  # delay and climb together: a car has followed a raise within 30 s
 
 
 @dataclass(frozen=True, slots=True)
 class Car:
-    """What a car can do: phases, currents per phase, reaction times, and the end of its battery."""
+    """What a car can do: phases, currents per phase, reaction times, and what its battery takes."""
 
     phases: int
     max_ma: int
@@ -49,7 +52,30 @@ class Car:
     up_ms: int = 5_000
     ramp_ma_s: float = 3_000.0
     taper_wh: float = 8_000.0
-    """Energy still to come when its current begins to fall."""
+    """Energy still to come when its current begins to fall, of a car without a curve."""
+    curve: Points = ()
+    """Wh still to come and the W then taken at the plug, on AC."""
+    max_by_phases: tuple[int, int, int] | None = None
+    """Most per phase on one, two and three phases, 0 where it does not use so many; None: `max_ma` on all."""
+    power_factor: float = 1.0
+    """From 8 A on."""
+    power_factor_6a: float = 1.0
+
+    def on(self, phases: int, most_ma: int) -> Car:
+        """The same car behind an outlet of so many phases and so much current."""
+        used, max_ma = min(self.phases, phases), self.max_ma
+        if self.max_by_phases is not None:
+            while used > 1 and not self.max_by_phases[used - 1]:
+                used -= 1
+            max_ma = self.max_by_phases[used - 1] or max_ma
+        return replace(self, phases=used, max_ma=min(max_ma, most_ma))
+
+    def takes(self) -> Points:
+        """Wh still to come and the most that the battery then takes on each phase in use, mA."""
+        if not self.curve:
+            return ((0.0, TAPER_END * self.max_ma), (self.taper_wh, float(self.max_ma)))
+        each = 1000.0 / (NOMINAL_VOLTAGE_V * self.phases * self.power_factor)
+        return tuple((left_wh, most_w * each) for left_wh, most_w in self.curve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +99,8 @@ class Session:
     """Of several who wait the highest goes first."""
     moves_after_ms: int | None = None
     """The driver moves the car so long after it is full; None: leaves it until `plug_out_ms`."""
+    cold: float = 1.0
+    """Share of its power that the battery takes until it is warm."""
     told_out_ms: int | None = None
     """When the driver says that the car will leave."""
 

@@ -1,16 +1,15 @@
 """Electric cars on their outlets: what each draws under its pilot, in closed form and therefore at any step.
 
 A car hears a lower limit after `down_ms` and obeys at once; it hears a higher one after `up_ms` and climbs
-`ramp_ma_s`. Its battery takes the full current until `taper_wh` are left and then falls linearly with what
-is left down to `TAPER_END` of its maximum, where it is full (two-stage linear battery, as in ACN-Sim, with
-an end). `step` walks every car through the exact segments of that story, so the energy metered does not
-depend on how often it is called. One row per connector of the topology; phases are the outlet's own.
+`ramp_ma_s`. Its battery takes what its curve of power over what is left allows (`curves`). `step` walks every
+car through the exact segments of that story, so the energy metered does not depend on how often it is called.
+One row per connector of the topology; phases are the outlet's own.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,13 +18,16 @@ from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.image import Status
 from controller.kernel import kernel
 from controller.table import Table
+from twin import curves
+from twin.sessions import Car
 
 FAR_MS: Final = 2**62
 """Later than everything: no event is due."""
 PILOT_MIN_MA: Final = 6_000  # a lower pilot is no offer                               [IEC 61851-1]
-TAPER_END: Final = 0.1
+STEADY_MA: Final = 8_000  # from here on the power factor is that of the full current
 NEWS_MA: Final = 300.0  # a draw that drifted by this much is worth a look at the readings
 _WH: Final = NOMINAL_VOLTAGE_V / 1000.0 / 3600.0  # Wh on one phase per mA and second
+FAR_S: Final = 1e18
 _FULL_WH: Final = 1e-6
 _TINY: Final = 1e-9
 
@@ -67,7 +69,9 @@ OUTLET = np.dtype(
         ("down_ms", "i8"),
         ("up_ms", "i8"),
         ("ramp_ma_s", "f8"),
-        ("taper_wh", "f8"),
+        ("power_factor", "f8"),  # from STEADY_MA on
+        ("power_factor_6a", "f8"),
+        *curves.FIELDS,
         ("paused", "i8"),
         ("quiet", "i8"),  # 1: a pause of the car does not show in the status
         # what it does
@@ -83,20 +87,22 @@ OUTLET = np.dtype(
 )
 
 
-@kernel
-def _ceiling_ma(max_ma: float, taper_wh: float, need_wh: float) -> float:
-    """Most that the battery takes with `need_wh` left."""
-    if need_wh <= 0.0:
-        return 0.0
-    if need_wh >= taper_wh:
-        return max_ma
-    return max_ma * (TAPER_END + (1.0 - TAPER_END) * need_wh / taper_wh)
+def seat(row: Any, car: Car, need_wh: float) -> None:
+    """Put a car, as it is behind this outlet, into its row."""
+    row["car_phases"], row["car_max_ma"], row["car_min_ma"] = car.phases, float(car.max_ma), float(car.min_ma)
+    row["down_ms"], row["up_ms"], row["ramp_ma_s"] = car.down_ms, car.up_ms, car.ramp_ma_s
+    row["power_factor"], row["power_factor_6a"] = car.power_factor, car.power_factor_6a
+    row["need_wh"] = need_wh
+    curves.bend(row, car.takes())
 
 
 @kernel
-def _taper_from_wh(current_ma: float, max_ma: float, taper_wh: float) -> float:
-    """What is left when the battery no longer takes `current_ma`; 0 or less: it always does."""
-    return taper_wh * (current_ma / max_ma - TAPER_END) / (1.0 - TAPER_END)
+def _watt_hours(r: Table) -> float:
+    """Wh per mA and second on the phases in use, at the power factor of the current that it goes for."""
+    current = float(max(r["goal_ma"], r["follow_ma"]))
+    part = min(max((current - PILOT_MIN_MA) / (STEADY_MA - PILOT_MIN_MA), 0.0), 1.0)
+    factor = r["power_factor_6a"] + part * (r["power_factor"] - r["power_factor_6a"])
+    return float(_WH * r["car_phases"] * factor)
 
 
 @kernel
@@ -106,14 +112,13 @@ def _ramp_s(from_ma: float, slope_ma_s: float, charge_mas: float) -> float:
 
 
 @kernel
-def _meets_ceiling_s(
-    follow: float, slope: float, max_ma: float, taper_wh: float, need: float, k: float
-) -> float:
-    """Seconds until a climbing current meets the falling ceiling, once that falls; `k` is Wh per mA s."""
-    b = max_ma * (1.0 - TAPER_END) / taper_wh
-    half = 0.5 * b * k * slope
-    linear = slope + b * k * follow
-    gap = _ceiling_ma(max_ma, taper_wh, need) - follow
+def _meets_s(follow: float, slope: float, ceiling: float, fall: float, k: float) -> float:
+    """Seconds until a climbing current meets a ceiling that falls by `fall` mA per Wh taken."""
+    half = 0.5 * fall * k * slope
+    linear = slope + fall * k * follow
+    gap = ceiling - follow
+    if half <= 0.0:
+        return gap / linear
     return (math.sqrt(linear * linear + 4.0 * half * gap) - linear) / (2.0 * half)
 
 
@@ -121,34 +126,35 @@ def _meets_ceiling_s(
 def _charge(rows: Table, i: int, seconds: float) -> None:
     """Charge one car for `seconds` in which its goal does not change: climb, hold, taper, stop."""
     r = rows[i]
-    max_ma, taper_wh = r["car_max_ma"], r["taper_wh"]
     follow, goal, need = r["follow_ma"], r["goal_ma"], r["need_wh"]
-    k = _WH * r["car_phases"]
+    k = _watt_hours(r)
     climbing = r["react_at_ms"] == NEVER and goal > follow
     slope = r["ramp_ma_s"]
     left_s, before = seconds, need
     while left_s > 0.0 and need > 0.0 and (follow > 0.0 or climbing):
-        taper_from = _taper_from_wh(follow, max_ma, taper_wh)
-        if follow > 0.0 and need <= taper_from + _TINY:
-            rate = k * max_ma * (1.0 - TAPER_END) / taper_wh
-            floor_wh = TAPER_END * taper_wh / (1.0 - TAPER_END)
-            run_s = min(left_s, math.log((need + floor_wh) / floor_wh) / rate)
-            need = (need + floor_wh) * math.exp(-rate * run_s) - floor_wh
+        piece = curves.piece(r, need)
+        floor_wh, fall = r["knot_wh"][piece], curves.fall(r, piece)
+        ceiling = curves.ceiling_ma(r, need)
+        rest_s = FAR_S
+        if follow > 0.0 and follow >= ceiling * (1.0 - _TINY):
+            rest_s = curves.taper_s(r["knot_ma"][piece], ceiling, fall, need - floor_wh, k)
+            run_s = min(left_s, rest_s)
+            need = floor_wh if run_s == rest_s else need - curves.tapered_wh(ceiling, fall, k, run_s)
             if climbing:
                 follow = min(goal, follow + slope * run_s)
         elif climbing:
-            run_s = min(left_s, (goal - follow) / slope, _ramp_s(follow, slope, need / k))
-            if need > taper_wh + _TINY:
-                run_s = min(run_s, _ramp_s(follow, slope, (need - taper_wh) / k))
-            else:
-                run_s = min(run_s, _meets_ceiling_s(follow, slope, max_ma, taper_wh, need, k))
-            need -= k * (follow + 0.5 * slope * run_s) * run_s
+            rest_s = _ramp_s(follow, slope, (need - floor_wh) / k)
+            run_s = min(left_s, (goal - follow) / slope, rest_s, _meets_s(follow, slope, ceiling, fall, k))
+            need = floor_wh if run_s == rest_s else need - k * (follow + 0.5 * slope * run_s) * run_s
             # On the ceiling, rounding must not leave it a hair below: the taper takes over from here.
-            follow = min(goal, follow + slope * run_s + _TINY * max_ma)
+            follow = min(goal, follow + slope * run_s + _TINY * r["car_max_ma"])
         else:
-            run_s = min(left_s, (need - max(taper_from, 0.0)) / (k * follow))
-            need -= k * follow * run_s
-        if climbing and follow >= goal - _TINY * max_ma:
+            rest_s = (need - floor_wh) / (k * follow)
+            run_s = min(left_s, rest_s)
+            if fall > 0.0:
+                run_s = min(run_s, (ceiling - follow) / fall / (k * follow) + _TINY)
+            need = floor_wh if run_s == rest_s else need - k * follow * run_s
+        if climbing and follow >= goal - _TINY * r["car_max_ma"]:
             follow, climbing = goal, False
         left_s -= run_s
         if need < _FULL_WH:
@@ -202,23 +208,25 @@ def _foresee(rows: Table, i: int, now_ms: int) -> None:
     elif goal > follow:
         news = now_ms + 1_000
     if follow > 0.0 and need > 0.0:
-        k = _WH * r["car_phases"]
-        max_ma, taper_wh = r["car_max_ma"], r["taper_wh"]
-        taper_from = max(_taper_from_wh(follow, max_ma, taper_wh), 0.0)
-        if need > taper_from + _TINY:
-            hold_s = (need - taper_from) / (k * follow)
-            news = min(news, now_ms + int(hold_s * 1000.0) + 1)
-            if taper_from == 0.0:
-                soon = min(soon, now_ms + int(hold_s * 1000.0) + 1)
+        k, piece = _watt_hours(r), curves.piece(r, need)
+        ceiling, fall = curves.ceiling_ma(r, need), curves.fall(r, piece)
+        rest_wh = need - r["knot_wh"][piece]
+        if follow >= ceiling * (1.0 - _TINY):
+            rest_s = curves.taper_s(r["knot_ma"][piece], ceiling, fall, rest_wh, k)
+            if fall > 0.0 and ceiling - NEWS_MA > r["knot_ma"][piece]:
+                news = min(
+                    news, now_ms + int(math.log(ceiling / (ceiling - NEWS_MA)) / (k * fall) * 1000.0) + 1
+                )
+            ends = piece == 0
         else:
-            rate = k * max_ma * (1.0 - TAPER_END) / taper_wh
-            floor_wh = TAPER_END * taper_wh / (1.0 - TAPER_END)
-            full_s = math.log((need + floor_wh) / floor_wh) / rate
-            soon = min(soon, now_ms + int(full_s * 1000.0) + 1)
-            moved_wh = NEWS_MA * taper_wh / (max_ma * (1.0 - TAPER_END))
-            if moved_wh < need:
-                drift_s = math.log((need + floor_wh) / (need - moved_wh + floor_wh)) / rate
-                news = min(news, now_ms + int(drift_s * 1000.0) + 1)
+            rest_s = rest_wh / (k * follow)
+            meets = fall > 0.0 and r["knot_ma"][piece] < follow
+            if meets:
+                rest_s = min(rest_s, (ceiling - follow) / fall / (k * follow))
+            ends = piece == 0 and not meets
+        news = min(news, now_ms + int(rest_s * 1000.0) + 1)
+        if ends:
+            soon = min(soon, now_ms + int(rest_s * 1000.0) + 1)
     r["next_ms"] = soon
     r["news_ms"] = min(soon, news)
 
@@ -227,7 +235,7 @@ def _foresee(rows: Table, i: int, now_ms: int) -> None:
 def _show(rows: Table, i: int, now_ms: int) -> None:
     """Set draw and status to what this instant shows."""
     r = rows[i]
-    ceiling = _ceiling_ma(r["car_max_ma"], r["taper_wh"], r["need_wh"])
+    ceiling = curves.ceiling_ma(r, r["need_wh"])
     draw = round(min(r["follow_ma"], ceiling))
     for phase in range(3):
         r["draw_ma"][phase] = draw if phase < r["car_phases"] else 0

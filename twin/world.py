@@ -23,7 +23,7 @@ from controller.electrical import Rotation
 from controller.image import Answer, Status
 from controller.site import Site
 from controller.topology import Topology, compile_site
-from twin import boxes, electrics, storage, vehicles
+from twin import boxes, curves, electrics, storage, vehicles
 from twin.conditions import Conditions, Fault
 from twin.events import (
     CardPresented,
@@ -37,10 +37,12 @@ from twin.events import (
     Unplugged,
 )
 from twin.parking import TURNOVER_MS, Parking
-from twin.sessions import Session
+from twin.sessions import Car, Session
 from twin.sources import Load
 from twin.streams import stream
 
+COLD_MS = 30 * 60_000
+"""Plugged in for so long, a cold battery is warm."""
 GAUGE = np.dtype([("silent", "i8"), ("frozen", "i8"), ("nan", "i8"), ("reversed", "i8"), ("swapped", "i8")])
 
 
@@ -110,7 +112,7 @@ class World:
         table["session"] = -1
         for field in ("decays_at_ms", "react_at_ms", "transaction_at_ms"):
             table[field] = NEVER
-        table["car_phases"], table["car_max_ma"], table["taper_wh"] = 1, 1.0, 1.0
+        table["car_phases"], table["car_max_ma"] = 1, 1.0
         for field in ("pilot_ma", "claimed_ma", "left_ma", "decay_to_ma"):
             table[field] = rows["fallback_ma"]
         return table
@@ -264,20 +266,18 @@ class World:
         self._plug_in(len(self.stays) - 1, self.stays[-1])
 
     def _plug_in(self, number: int, stay: Stay) -> None:
-        session, car = stay.session, stay.session.car
-        c = session.connector
+        session, c = stay.session, stay.session.connector
         outlet = self.outlets[c]
         if outlet["plugged"] or session.plug_out_ms <= self.now_ms:
             return
         stay.came = True
         stay.began_wh = float(outlet["energy_wh"])
         outlet["plugged"], outlet["session"], outlet["finished"] = 1, number, 0
-        outlet["car_phases"] = min(car.phases, self._outlet_phases[c])
-        outlet["car_max_ma"] = float(min(car.max_ma, int(self.topology.connectors[c]["max_ma"])))
-        outlet["car_min_ma"] = float(car.min_ma)
-        outlet["down_ms"], outlet["up_ms"] = car.down_ms, car.up_ms
-        outlet["ramp_ma_s"] = car.ramp_ma_s
-        outlet["need_wh"], outlet["taper_wh"] = session.energy_wh, car.taper_wh
+        car = session.car.on(self._outlet_phases[c], int(self.topology.connectors[c]["max_ma"]))
+        vehicles.seat(outlet, car, session.energy_wh)
+        if session.cold < 1:
+            curves.bend(outlet, car.takes(), session.cold)
+            self.at(self.now_ms + COLD_MS, lambda: self._warms(number, car))
         outlet["paused"] = outlet["quiet"] = 0
         self._touched = True
         self._tell(Plugged(self.now_ms, c))
@@ -285,6 +285,12 @@ class World:
         self.at(session.plug_out_ms, lambda: self._unplug(number))
         if self.conditions.pauses:
             self._env.process(self._pauses(number))
+
+    def _warms(self, number: int, car: Car) -> None:
+        outlet = self.outlets[self.stays[number].session.connector]
+        if outlet["session"] == number:
+            curves.bend(outlet, car.takes())
+            self._touched = True
 
     def _present(self, number: int) -> None:
         session = self.stays[number].session

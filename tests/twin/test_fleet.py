@@ -66,6 +66,58 @@ def test_a_row_that_cannot_be_is_refused_with_file_row_column_and_remedy(tmp_pat
     assert refused.value.lines == [f"{tmp_path / 'fleet.csv'}: {said}"]
 
 
+CURVED = f"{HEADER},ac_at_50,ac_at_80,ac_at_100"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            "Bad,10,40,16,16,16,50,80,5",
+            "row 3, column ac_at_50: 50 % is below the 80 % of ac_at_80;",
+        ),
+        (
+            "Bad,10,40,16,16,16,100,80,90",
+            "row 3, column ac_at_80: 80 % is below the 90 % of ac_at_100;",
+        ),
+        ("Bad,10,40,16,16,16,100,-80,5", "row 3, column ac_at_80: -80 is not possible; give 1 to 100."),
+        ("Bad,10,40,16,16,16,100,80,0", "row 3, column ac_at_100: 0 is not possible; give 1 to 100."),
+        (
+            "Bad,10,40,16,16,16,100,80,",
+            "row 3, column ac_at_100: is empty; give the percent with which the charge ends, like 5.",
+        ),
+    ],
+)
+def test_a_curve_that_goes_up_and_down_is_refused_with_its_column(tmp_path, row, said):
+    with pytest.raises(SiteError) as refused:
+        fleet(tmp_path, CURVED, f"{GOOD},100,80,5", row)
+    if said.endswith(";"):
+        said += " the power must not rise as the battery fills."
+    assert refused.value.lines == [f"{tmp_path / 'fleet.csv'}: {said}"]
+
+
+def test_a_curve_of_the_file_is_that_of_the_car_at_the_plug(tmp_path):
+    model = fleet(tmp_path, CURVED, "Good,10,45,16,0,16,100,80,5").model(0.5)
+    expected = np.array([(0, 552), (10_000, 8_832), (25_000, 11_040)])
+    assert np.array(model.ac_curve) == pytest.approx(expected)
+    amps = np.array(model.car(np.random.default_rng(1)).takes())
+    assert amps == pytest.approx(np.array([(0, 800), (10_000, 12_800), (25_000, 16_000)]))
+
+
+def test_a_battery_that_stood_in_the_cold_takes_less(tmp_path):
+    model = fleet(tmp_path, f"{HEADER},cold_percent", "Good,10,45,16,0,16,40").model(0.5)
+    shares = [model.accepts(outside_c) for outside_c in (None, 20, 10, 0, -10, -30)]
+    assert shares == pytest.approx([1, 1, 1, 0.7, 0.4, 0.4])
+
+
+def test_a_column_that_is_not_known_is_told(tmp_path):
+    with pytest.raises(SiteError, match='column "min_A": is not known; did you mean "min_a"'):
+        fleet(tmp_path, f"{HEADER},min_A", f"{GOOD},8")
+    many = ",".join(f"ac_at_{soc}" for soc in range(10, 100, 10))
+    with pytest.raises(SiteError, match="row 1: a curve has at most 7 columns"):
+        fleet(tmp_path, f"{HEADER},{many}", GOOD)
+
+
 def test_a_file_without_models_columns_or_text_is_refused(tmp_path):
     with pytest.raises(SiteError, match="has no models; it needs a header line and at least one row"):
         fleet(tmp_path, HEADER)
