@@ -148,6 +148,7 @@ class _Row(NamedTuple):
     key: str
     plug_in: datetime
     plug_out: datetime
+    told_out: datetime | None
     energy_wh: float
     phases: int | None
     max_ma: int | None
@@ -161,7 +162,9 @@ class _Unusable(ValueError):
 _ACN = {"arrival": "plug_in", "departure": "plug_out", "station_id": "connector"}
 _OWN = ("connector", "plug_in", "plug_out", "energy_kwh")
 _OPTIONAL = ("phases", "max_current_a", "card")
-_ACN_IGNORED = ("session_id", "estimated_departure", "claimed")
+_ACN_IGNORED = ("session_id", "claimed")
+_TOLD = ("told_out", "estimated_departure")
+"""When the driver says that the car will leave: ours and ACN's."""
 
 
 def read_sessions(
@@ -212,6 +215,9 @@ def _columns(path: Path, header: list[str], energy: str, remarks: list[str]) -> 
         found = {name: name for name in _OWN}
         known = {*_OWN, *_OPTIONAL}
     found |= {name: name for name in _OPTIONAL if name in header}
+    if told := [name for name in _TOLD if name in header]:
+        found["told_out"] = told[0]
+    known |= {*_TOLD}
     lines = []
     for theirs in found.values():
         if theirs not in header:
@@ -263,11 +269,25 @@ def _row(
         key=f"{cells['connector']} {times['plug_in'].isoformat()}",
         plug_in=times["plug_in"],
         plug_out=times["plug_out"],
+        told_out=_told(cells.get("told_out", ""), columns, zone, where, remarks),
         energy_wh=energy_wh,
         phases=None if phases is None else int(phases),
         max_ma=None if most_a is None else round(most_a * 1000),
         card=cells.get("card") or "CARD",
     )
+
+
+def _told(
+    text: str, columns: dict[str, str], zone: ZoneInfo, where: str, remarks: list[str]
+) -> datetime | None:
+    """What the driver said, if anything."""
+    if not text:
+        return None
+    try:
+        return _instant(text, columns["told_out"], zone, where, remarks)
+    except _Unusable:
+        remarks.append(f'{where}, column {columns["told_out"]}: "{text}" is no time; taken as not told.')
+        return None
 
 
 def _number(text: str, column: str) -> float:
@@ -339,6 +359,7 @@ def _session(row: _Row, connector: int, start_utc: datetime, seed: int) -> Sessi
         connector=connector,
         plug_in_ms=_world_ms(row.plug_in, start_utc),
         plug_out_ms=_world_ms(row.plug_out, start_utc),
+        told_out_ms=None if row.told_out is None else _world_ms(row.told_out, start_utc),
         energy_wh=row.energy_wh,
         car=replace(car, phases=row.phases or car.phases, max_ma=row.max_ma or car.max_ma),
         card=row.card,

@@ -52,6 +52,16 @@ def test_a_departure_that_is_wrong_by_an_hour_costs_less_than_half_of_what_the_p
     assert wrong > (off + right) / 2
 
 
+def test_what_drivers_tell_is_what_the_plan_goes_by_and_a_lie_costs_them(story):
+    def told(wrong_ms):
+        sessions = (replace(s, told_out_ms=s.plug_out_ms + wrong_ms) for s in story.sessions)
+        return shares(play(planned(replace(story, sessions=tuple(sessions)), "horizon", known="told")))
+
+    honest = told(0)
+    assert honest == shares(play(planned(story, "horizon")))
+    assert told(4 * 3_600_000) != honest
+
+
 def test_cards_without_a_past_leave_every_decision_as_it_is_without_a_planner(story):
     off, cards = (planned(story, departures, known="cards") for departures in ("off", "horizon"))
     assert shares(play(off)) == shares(play(cards))

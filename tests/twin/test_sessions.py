@@ -78,6 +78,32 @@ def test_a_row_that_cannot_be_is_left_out_with_one_sentence(tmp_path, row, sente
     assert [session.connector for session in found.sessions] == [1]
 
 
+@pytest.mark.parametrize(
+    ("told", "told_ms", "remarks"),
+    [
+        ("2026-03-02 16:00", 57_600_000, ()),
+        ("", None, ()),
+        ("late", None, ('cars.csv: row 2, column told_out: "late" is no time; taken as not told.',)),
+    ],
+)
+def test_what_a_driver_told_of_the_departure_is_read_and_a_mistake_costs_no_session(
+    tmp_path, told, told_ms, remarks
+):
+    found = read(tmp_path, f"{HEADER},told_out", f"bay_01/1,2026-03-02 08:00,2026-03-02 17:30,12.5,{told}")
+    assert found.remarks == remarks
+    assert [session.told_out_ms for session in found.sessions] == [told_ms]
+
+
+def test_the_estimated_departure_of_acn_is_what_its_driver_told(tmp_path):
+    found = read(
+        tmp_path,
+        "arrival,departure,requested_energy (kWh),delivered_energy (kWh),station_id,estimated_departure",
+        "2026-03-02 08:00,2026-03-02 17:30,12.5,11,CA-1,2026-03-02 16:00",
+    )
+    assert found.remarks == ()
+    assert found.sessions[0].told_out_ms == 57_600_000
+
+
 def test_of_two_overlapping_sessions_the_later_waits_and_a_swallowed_one_is_left_out(tmp_path):
     found = read(
         tmp_path,
