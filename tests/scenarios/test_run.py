@@ -27,6 +27,7 @@ HOUR_MS = 3_600_000
     "name",
     [
         "harbour_day",
+        "winter_mix",
         "meter_lost",
         "chargepoint_offline",
         "leaving_early",
