@@ -38,14 +38,16 @@ def compare_meters(cy: Cycle) -> None:
     for g in range(len(cy.grids)):
         if cy.grids[g]["guarded"] == 1 and cy.grids[g]["ageing"] == 0:
             _watch_response(cy, g)
-    if guards > 1:
-        for g in range(len(cy.grids)):
-            _compare_with_boards(cy, g)
+    for g in range(len(cy.grids)):
+        _compare_with_below(cy, g)
 
 
 @kernel
-def _compare_with_boards(cy: Cycle, g: int) -> None:
-    """Boards that together measure more than their feeder for longer than samples are apart: that counts."""
+def _compare_with_below(cy: Cycle, g: int) -> None:
+    """Boards or cars that surely take more than their feeder shows for longer than samples are apart.
+
+    The larger load counts. A car of unknown phases is sure on none of them.
+    """
     now = cy.clock[0]["now_ms"]
     grid = cy.grids[g]
     kept = cy.kept_grids[g]
@@ -54,9 +56,16 @@ def _compare_with_boards(cy: Cycle, g: int) -> None:
     apart = False
     for p in range(3):
         below = 0
+        boards = 0
         for child in range(len(cy.grids)):
             if cy.built_grids[child]["parent"] == g and cy.grids[child]["guarded"] == 1:
+                boards += 1
                 below += cy.grids[child]["measured_ma"][p]
+        if boards == 0:
+            below = grid["measured_ma"][p]
+        cars = grid["low_ma"][p] - grid["phantom_ma"][p]
+        if cy.built_grids[g]["sourceless"] == 1 and cars > 0:
+            below = max(below, cars)
         grid["below_ma"][p] = below
         apart = apart or below > grid["measured_ma"][p] + cy.built_grids[g]["margin_ma"][p]
     if not apart:

@@ -62,7 +62,7 @@ class Alarm(IntFlag):
     CHECK_FAILED = 512
     METER_ABSURD = 1024
     METER_FROZEN = 2048  # says the same while cars under it change
-    METER_IMPLAUSIBLE = 4096  # its boards together measure more
+    METER_IMPLAUSIBLE = 4096  # its boards or cars together measure more
     METER_REVERSED = 8192  # answers our own steps the wrong way round
     METER_SWAPPED = 16384  # answers our own steps on another phase
     METERS_DISAGREE = 32768  # guard and consumer meters do not fit together

@@ -62,7 +62,9 @@ def bound_draws(cy: Cycle) -> None:
             least = draw if kept["spread"] == 0 else draw * kept["spread"] // 3  # total power: evenly
             low = min(least, ceiling) * work["fresh"] * kept["phases"][p]
             high = draw
-            if not certain:
+            if cy.seen[c]["online"] == 0:
+                high = kept["committed_ma"]  # where its lease has ended, less than it was last seen to draw
+            elif not certain:
                 high = max(kept["committed_ma"], draw)
             high *= kept["phases"][p]
             keep_ms = work["blind_ms"]

@@ -42,6 +42,7 @@ GRID = np.dtype(
         ("accepted", "i8"),  # 1: somebody answers for a site that is not safe without its controller
         ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
         ("feeds_in", "i8"),  # 1: something feeds in here that nobody has drawn
+        ("sourceless", "i8"),  # 1: neither here nor on a board under it does anything feed in
         ("beside", "i8"),  # 1: consumer meters beside its guard
     ]
 )
@@ -174,15 +175,18 @@ def compile_site(site: Site) -> Topology:
 def _grids(site: Site, names: tuple[str, ...]) -> Table:
     table = np.zeros(len(names), GRID)
     meters = list(site.meter.values())
+    sources = [*site.battery.values(), *site.inverter.values()]
+    feeding = {source.fed_by for source in sources} | {n for n, grid in site.grid.items() if grid.feeds_in}
+    sunny = {name for name, grid in site.grid.items() if grid.solar in ("boost", "solar_only")}
+    fed = {above for name in feeding | sunny for above in site.path(name)}
     for row, (name, grid) in zip(table, site.grid.items(), strict=True):
         row["parent"] = names.index(grid.fed_by) if grid.fed_by else -1
         roles = {meter.role: m for m, meter in enumerate(meters) if meter.grid == name}
         row["guard"] = roles.get("guard", -1)
         row["kind"] = GUARD if "guard" in roles else CONSUMER if "consumer" in roles else NO_METER
         row["excluded"] = any(name in meter.excludes for meter in meters)
-        sources = [*site.battery.values(), *site.inverter.values()]
         row["accepted"] = bool(site.accept_unsafe_fallback)
-        row["feeds_in"] = grid.feeds_in or any(source.fed_by == name for source in sources)
+        row["feeds_in"], row["sourceless"] = name in feeding, name not in fed
         row["beside"] = "guard" in roles and "consumer" in roles
         row["power_ma"] = min(_together_ma(grid.max_power_w), _together_ma(grid.max_apparent_va))
         row["mean_power_ma"] = _together_ma(grid.max_mean_power_w)

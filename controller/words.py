@@ -260,7 +260,7 @@ GRID_ALARMS: Final[dict[Alarm, Advice]] = {
         "Restart it; see whether its display moves while a car charges ({address}).",
     ),
     Alarm.METER_IMPLAUSIBLE: Advice(
-        "The boards of {grid} together measure more than {grid} itself; the larger counts.",
+        "The boards or cars of {grid} together take more than {grid} itself measures; the larger counts.",
         "Compare the meters with a clamp. If something feeds in on it, the site file should say feeds_in.",
     ),
     Alarm.METER_REVERSED: Advice(

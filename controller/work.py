@@ -52,9 +52,9 @@ WORK_GRID = np.dtype(
         ("checked_raises", "i8", (LINES,)),
         ("alone_ma", "i8", (3,)),  # worst load and what every box does alone if the controller dies
         ("calm", "i8"),  # 1: every order under it has been seen to act
-        ("below_ma", "i8", (3,)),  # what its boards measure together
+        ("below_ma", "i8", (3,)),  # what its boards measure together, or its cars
         ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say
-        ("implausible", "i8"),  # 1: its boards measure more than it does
+        ("implausible", "i8"),  # 1: its boards or cars measure more than it does
         ("disagrees", "i8"),  # 1: guard and consumer meters do not fit
         ("gives_ma", "i8", (3,)),  # sum of the lo of batteries that discharge, 0 or less
         ("feeds_ma", "i8", (3,)),  # what inverters under it feed in, as far as known

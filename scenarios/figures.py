@@ -364,7 +364,7 @@ def judge(
         lie_as=lie,
         disturbance_as=over - own - lie,
         longest_over_s=int(tally.rows["longest_ms"].max()) / 1000,
-        fuse_trips=int(world.boards["tripped"].sum()),
+        fuse_trips=int(world.boards["trips"].sum()),
         most_starts=int(tally.starts[:, 0].max(initial=0)),
         imported_kwh=float(tally.rows["in_as"][root]) * _KWH,
         exported_kwh=float(tally.rows["back_as"][root]) * _KWH,

@@ -20,6 +20,7 @@ from twin.world import World
 
 COVER_MA = 100  # a box rounds to tenths of an ampere
 TELL = 3  # sentences per rule
+LIES = ("deaf", "resumes_full", "extra_permille", "slow_ms")
 UNCOMMANDABLE = Alarm.NOT_OBEYING | Alarm.REFUSED | Alarm.OFFLINE
 
 Table = NDArray[np.int64]
@@ -43,7 +44,9 @@ class Judge:
 
     def _lying(self) -> NDArray[np.bool_]:
         """Outlets whose box disobeys now: nobody can promise anything about them, nor about what they did."""
-        return np.asarray((self.world.outlets["deaf"] != 0) | (self.world.outlets["step_ma"] != 0))
+        outlets = self.world.outlets
+        flags = [outlets[name] != 0 for name in LIES]
+        return np.asarray(np.any(flags, axis=0) | (outlets["step_ma"] > 0))
 
     def _fault(self, rule: str, words: str) -> None:
         self.counts[rule] += 1

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from controller.sentences import sentence
 from controller.site import Site, SiteError, build
 from controller.topology import Topology, compile_site
-from twin.conditions import Conditions, Seconds
+from twin.conditions import Conditions
+from twin.faults import Seconds
 from twin.fleet import read_fleet
 from twin.habits import HABIT_OF, Charging, parted, read_habits
 from twin.outside import Told

@@ -20,7 +20,7 @@ from hardware.registers import Quantity, RegisterMap
 from scenarios.figures import Figures
 from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario, Wishes
 from scenarios.size import Building, Study, StudyChargepoint
-from twin import conditions
+from twin import conditions, faults
 from twin.habits import Habit
 from twin.outside import Told
 
@@ -167,11 +167,11 @@ def test_every_kind_of_fault_is_documented_with_the_keys_it_needs():
         kind: set(re.findall(r"`(\w+)`", cells[0]))
         for kind, cells in rows(chapter("scenarios.md", "Kinds of faults")).items()
     }
-    common = set(conditions._Fault.model_fields) | {"kind"}
-    faults = conditions.Fault.__origin__.__args__
+    common = set(faults._Fault.model_fields) | {"kind"}
+    every = faults.Fault.__origin__.__args__
     real = {
         kind: set(fault.model_fields) - common
-        for fault in faults
+        for fault in every
         for kind in fault.model_fields["kind"].annotation.__args__
     }
     assert told == real
@@ -257,3 +257,52 @@ def test_every_line_of_the_rulebook_names_a_test_or_says_that_there_is_none():
     ]
     assert lines
     assert not silent, "\n" + "\n".join(silent)
+
+
+# -- faults.md ------------------------------------------------------------------------------------------
+
+CATALOGUE = {"M": 24, "O": 38, "E": 19, "G": 14, "P": 12, "B": 15, "S": 20}
+
+
+def catalogue():
+    """Id -> what happens, what plays it, what shows it."""
+    lines = [line for line in text("faults.md").splitlines() if line.startswith("| `")]
+    table = rows("\n".join(lines))
+    assert len(table) == len(lines), "docs/faults.md has an id twice"
+    return table
+
+
+def test_every_fault_of_the_catalogue_has_its_line():
+    known = {f"{letter}{number:02d}" for letter, count in CATALOGUE.items() for number in range(1, count + 1)}
+    assert known <= set(catalogue())
+
+
+def test_what_plays_a_fault_exists():
+    kinds = {
+        kind
+        for fault in faults.Fault.__origin__.__args__
+        for kind in fault.model_fields["kind"].annotation.__args__
+    }
+    told = {word for cells in catalogue().values() for word in re.findall(r"`(\w+)`", cells[-2])}
+    assert kinds <= told, kinds - told
+    others = set(Scenario.model_fields) | set(conditions.Conditions.model_fields) | set(Figures.names())
+    others |= {key for model in (Site, Meter, Chargepoint, Battery, Inverter) for key in model.model_fields}
+    others |= {key for fault in faults.Fault.__origin__.__args__ for key in fault.model_fields}
+    assert told <= kinds | others, told - kinds - others
+
+
+def test_what_shows_a_fault_exists_or_it_is_said_that_there_is_nothing():
+    from tests.scenarios.test_faults import ROWS
+
+    ids = {row.id for row in ROWS}
+    shown = set()
+    for name, cells in catalogue().items():
+        played = set(re.findall(r"\brow ([\w+-]+(?: (?:meter|readings)\b)?)", cells[-1]))
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", cells[-1])
+        assert played <= ids, f"{name}: {played - ids}"
+        missing = [f"{path}::{test}" for path, test in tests if test not in functions_of(path)]
+        assert not missing, f"{name}: {missing}"
+        said = re.search(r"not: |no test|every row|bay 2|^as `", cells[-1])
+        assert played or tests or said, f"{name} has nothing that shows it"
+        shown |= played
+    assert shown == ids

@@ -16,13 +16,26 @@ from controller.table import Table
 ACCEPTED: Final = int(Answer.ACCEPTED)
 REFUSED: Final = int(Answer.REFUSED)
 BOX_STEP_MA: Final = 100  # OCPP says a tenth of an ampere
+FULL_MA: Final = 1_000_000  # more than any outlet has
+LOWERINGS: Final = 1  # what a box may be deaf for; 2: all limits
+
+
+@kernel
+def _as_given(outlet: Any, limit_ma: int) -> int:
+    """What the box makes of a limit: whole steps, or all it has after a pause."""
+    step_ma = outlet["step_ma"]
+    if outlet["resumes_full"] != 0 and outlet["pilot_ma"] == 0 and limit_ma > 0:
+        return FULL_MA
+    if step_ma > 0:
+        return int(-(-limit_ma // step_ma) * step_ma)
+    return int(limit_ma if step_ma == 0 else limit_ma // -step_ma * -step_ma)
 
 
 @kernel
 def hold(
     outlets: Table, connectors: Table, c: int, limit_ma: int, until_ms: int, then_ma: int, now_ms: int
 ) -> None:
-    """What the box says it holds from now on, and what it holds: a deaf one takes no lowering."""
+    """What the box says it holds from now on, and what it holds: not the same where it has a fault."""
     outlet = outlets[c]
     before = outlet["claimed_ma"]
     if outlet["left_until_ms"] > now_ms:
@@ -30,10 +43,8 @@ def hold(
     outlet["left_ma"] = before
     outlet["left_until_ms"] = now_ms + DOWN_MS
     outlet["claimed_ma"] = limit_ma
-    given_ma = limit_ma
-    if outlet["step_ma"] > 0:
-        given_ma = -(-limit_ma // outlet["step_ma"]) * outlet["step_ma"]
-    if outlet["deaf"] == 0 or given_ma > outlet["pilot_ma"]:
+    given_ma = _as_given(outlet, limit_ma)
+    if outlet["deaf"] == 0 or (outlet["deaf"] == LOWERINGS and given_ma > outlet["pilot_ma"]):
         outlet["pilot_ma"] = min(given_ma, connectors[c]["max_ma"])
     outlet["decays_at_ms"] = NEVER if outlet["deaf"] != 0 else until_ms
     outlet["decay_to_ma"] = then_ma

@@ -32,6 +32,9 @@ BOARD = np.dtype(
         ("current_ma", "i8", (3,)),  # all of it: what flows through its fuse
         ("dark", "i8"),  # 1: a fuse above it or its own is open
         ("heat", "f8", (3,)),
+        ("lost", "i8", (3,)),  # 1: this phase does not reach the board
+        ("cut_off", "i8"),  # 1: nothing reaches the board
+        ("trips", "i8"),  # how often its fuse has opened
         ("tripped", "i8"),
         ("tripped_at_ms", "i8"),
     ]
@@ -53,6 +56,7 @@ def warm(boards: Table, grids: Table, seconds: float) -> bool:
             boards[g]["heat"][p] = heat
             if heat >= TRIP_HEAT or abs(load) > INSTANT:
                 boards[g]["tripped"] = 1
+                boards[g]["trips"] += 1
                 opened = True
     return opened
 
@@ -72,12 +76,15 @@ def flow(
     """What flows through every fuse now, from loads on the boards, outlets, batteries and inverters."""
     for g in range(len(boards)):
         dark = False
+        lost = (0, 0, 0)
         above = g
         while above >= 0:
-            dark = dark or boards[above]["tripped"] != 0
+            dark = dark or boards[above]["tripped"] != 0 or boards[above]["cut_off"] != 0
+            gone = boards[above]["lost"]
+            lost = (lost[0] + gone[0], lost[1] + gone[1], lost[2] + gone[2])
             above = grids[above]["parent"]
         for p in range(3):
-            boards[g]["load_ma"][p] = 0 if dark else boards[g]["own_ma"][p]
+            boards[g]["load_ma"][p] = 0 if dark or lost[p] != 0 else boards[g]["own_ma"][p]
             boards[g]["cars_ma"][p] = 0
             boards[g]["charge_ma"][p] = 0
             boards[g]["discharge_ma"][p] = 0

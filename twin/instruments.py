@@ -2,183 +2,29 @@
 
 Every time in the image is when the news arrived: the clocks of meters and boxes are not trusted, so a value
 may be older than its stamp by the delay of its link. Statuses, transactions and answers are messages in
-flight; meter values are taken and delivered by one kernel over all connectors.
+flight; meter values are taken and delivered by one kernel over all connectors (`twin/readings.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
 
 import numpy as np
 
 from controller.decision import Decision
-from controller.defaults import NEVER, UNKNOWN
+from controller.defaults import NEVER
 from controller.image import Image, blank_image, frozen
 from controller.kernel import kernel
 from controller.table import Table
-from controller.topology import CONSUMER, CURRENTS
 from twin.boxes import obey_at_once
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.orders import hear_answers, is_lost, next_answer, obey, posts, send
 from twin.outside import Outside, Told
+from twin.readings import SLOTS, hear_connectors, hear_meters, links, poll_meters
 from twin.storage_links import StorageLinks
-from twin.streams import number, roll
+from twin.streams import number
 from twin.world import World
-
-SLOTS: Final = 64  # readings in flight on one link
-
-PROBE = np.dtype(
-    [
-        ("transaction", "i8"),  # the one that `due_ms` belongs to
-        ("due_ms", "i8"),  # next periodic reading
-        ("asked_at_ms", "i8"),  # when a request for a reading reaches the box, NEVER
-        ("dice", "i8"),
-        ("first", "i8"),
-        ("count", "i8"),
-        ("arrives_ms", "i8", (SLOTS,)),
-        ("current_ma", "i8", (SLOTS, 3)),
-        ("total_ma", "i8", (SLOTS,)),
-    ]
-)
-
-
-@kernel
-def _put_in_flight(link: Any, arrives_ms: int) -> int:
-    """A slot for one more reading; the oldest is overwritten when a link has far too many under way."""
-    if link["count"] == SLOTS:
-        link["first"] = (link["first"] + 1) % SLOTS
-        link["count"] -= 1
-    slot = (link["first"] + link["count"]) % SLOTS
-    link["count"] += 1
-    link["arrives_ms"][slot] = arrives_ms
-    return int(slot)
-
-
-@kernel
-def poll_meters(
-    polls: Table,
-    meters: Table,
-    gauges: Table,
-    grids: Table,
-    boards: Table,
-    now_ms: int,
-    delay_ms: int,
-    noise_ma: float,
-) -> None:
-    """Take what every meter sees now; it arrives `delay_ms` later."""
-    for m in range(len(polls)):
-        slot = _put_in_flight(polls[m], now_ms + delay_ms)
-        g = meters[m]["grid"]
-        polls[m]["total_ma"][slot] = 0
-        for own in range(3):
-            wire = own
-            if gauges[m]["swapped"] != 0 and own < 2:
-                wire = 1 - own
-            p = meters[m]["phase"][wire]
-            value = boards[g]["current_ma"][p]
-            if meters[m]["role"] == CONSUMER:
-                value = boards[g]["load_ma"][p]
-                for child in range(len(grids)):
-                    if grids[child]["parent"] == g and grids[child]["excluded"] != 0:
-                        value -= boards[child]["load_ma"][p]
-            if noise_ma > 0.0:  # twelve uniform numbers make a normal one
-                total = 0.0
-                for _ in range(12):
-                    polls[m]["dice"] = roll(polls[m]["dice"])
-                    total += polls[m]["dice"] / 2147483648.0
-                value += round(noise_ma * (total - 6.0))
-            value *= meters[m]["sign"]
-            if gauges[m]["reversed"] != 0:
-                value = -value
-            polls[m]["total_ma"][slot] += value
-            if meters[m]["measures"] != CURRENTS:
-                value = abs(value)
-            polls[m]["current_ma"][slot][own] = value
-
-
-@kernel
-def hear_meters(seen: Table, polls: Table, gauges: Table, now_ms: int) -> None:
-    """Deliver the meter readings that have arrived."""
-    for m in range(len(polls)):
-        poll = polls[m]
-        while poll["count"] > 0 and poll["arrives_ms"][poll["first"]] <= now_ms:
-            slot = poll["first"]
-            poll["first"] = (slot + 1) % SLOTS
-            poll["count"] -= 1
-            if gauges[m]["silent"] != 0:
-                continue
-            seen[m]["at_ms"] = poll["arrives_ms"][slot]
-            for own in range(3):
-                if gauges[m]["nan"] != 0:
-                    seen[m]["current_ma"][own] = UNKNOWN
-                elif gauges[m]["frozen"] == 0:
-                    seen[m]["current_ma"][own] = poll["current_ma"][slot][own]
-            if gauges[m]["nan"] != 0:
-                seen[m]["total_ma"] = UNKNOWN
-            elif gauges[m]["frozen"] == 0:
-                seen[m]["total_ma"] = poll["total_ma"][slot]
-
-
-@kernel
-def _take(probe: Any, outlet: Any, arrives_ms: int, loss: int) -> None:
-    """A reading of this instant sets out, unless the link is down or the message gets lost."""
-    if outlet["offline"] != 0:
-        return
-    probe["dice"] = roll(probe["dice"])
-    if probe["dice"] >= loss:
-        slot = _put_in_flight(probe, arrives_ms + outlet["late_ms"])
-        for own in range(3):
-            probe["current_ma"][slot][own] = outlet["draw_ma"][own]
-
-
-@kernel
-def hear_connectors(
-    seen: Table,
-    probes: Table,
-    outlets: Table,
-    connectors: Table,
-    now_ms: int,
-    latency_ms: int,
-    loss: int,
-    every_tick: bool,
-) -> None:
-    """Take the meter values that are due or asked for, and deliver those that have arrived.
-
-    `loss` is the chance of 2^31 that a message does not arrive; `every_tick` reads at every look.
-    """
-    for c in range(len(probes)):
-        probe = probes[c]
-        outlet = outlets[c]
-        take = False
-        if outlet["transaction"] != 0:
-            every_ms = connectors[c]["sample_ms"]
-            if probe["transaction"] != outlet["transaction"]:
-                probe["transaction"] = outlet["transaction"]
-                probe["due_ms"] = (outlet["transaction_at_ms"] + 999) // 1000 * 1000 + every_ms
-            take = every_tick
-            if now_ms >= probe["due_ms"]:
-                # Due times that were jumped over had the same value: nothing happened since.
-                missed = (now_ms - probe["due_ms"]) // every_ms
-                if missed > 0:
-                    _take(probe, outlet, probe["due_ms"] + (missed - 1) * every_ms + latency_ms, loss)
-                _take(probe, outlet, probe["due_ms"] + missed * every_ms + latency_ms, loss)
-                probe["due_ms"] += (missed + 1) * every_ms
-                take = False
-        if probe["asked_at_ms"] != NEVER and now_ms >= probe["asked_at_ms"]:
-            probe["asked_at_ms"] = NEVER
-            take = True
-        if take:
-            _take(probe, outlet, now_ms + latency_ms, loss)
-        while probe["count"] > 0 and probe["arrives_ms"][probe["first"]] <= now_ms:
-            slot = probe["first"]
-            probe["first"] = (slot + 1) % SLOTS
-            probe["count"] -= 1
-            if outlet["offline"] == 0:
-                seen[c]["reading_at_ms"] = probe["arrives_ms"][slot]
-                for own in range(3):
-                    seen[c]["current_ma"][own] = probe["current_ma"][slot][own]
 
 
 @kernel
@@ -230,6 +76,7 @@ def listen(
     polls: Table,
     posts: Table,
     gauges: Table,
+    clamps: Table,
     outlets: Table,
     connectors: Table,
     now_ms: int,
@@ -239,7 +86,7 @@ def listen(
 ) -> None:
     """Deliver everything that has arrived."""
     hear_meters(meters, polls, gauges, now_ms)
-    hear_connectors(seen, probes, outlets, connectors, now_ms, latency_ms, loss, every_tick)
+    hear_connectors(seen, probes, clamps, outlets, connectors, now_ms, latency_ms, loss, every_tick)
     hear_answers(seen, posts, now_ms)
 
 
@@ -275,8 +122,8 @@ class SimulatedPlant:
         """Limits accepted by every connector so far."""
         names = world.topology.connector_names
         self._posts = posts(world.seed, names)
-        self._probes = _links(world.seed, "reading", names)
-        self._polls = _links(world.seed, "noise", world.topology.meter_names)
+        self._probes = links(world.seed, "reading", names)
+        self._polls = links(world.seed, "noise", world.topology.meter_names)
         self._polled_ms = -1
         self._out = np.zeros(len(names), np.bool_)
         self._image = blank_image(world.topology)
@@ -353,6 +200,7 @@ class SimulatedPlant:
             self._polls,
             self._posts,
             world.gauges,
+            world.clamps,
             world.outlets,
             world.topology.connectors,
             world.now_ms,
@@ -408,14 +256,18 @@ class SimulatedPlant:
         if self.instant:
             if obey_at_once(rows, seen, world.outlets, connectors, self.writes, world.now_ms):
                 world.touch()
-        elif send(rows, self._posts, self._probes, seen, world.now_ms, self.latency_ms, self.loss):
+        elif send(
+            rows, self._posts, self._probes, seen, world.outlets, world.now_ms, self.latency_ms, self.loss
+        ):
             self._after(self.latency_ms, self._obey)
 
     def _keep_out(self, rows: Table) -> None:
         """The last resort: a contactor that opens whatever its electronics say, and no card is taken."""
         self._out[:] = rows["unavailable"] == 1
         for c in (rows["stop_transaction"] == 1).nonzero()[0].tolist():
-            if self._image.connectors[c]["online"] and not is_lost(self._posts[c], self.loss):
+            if self._image.connectors[c]["online"] and not is_lost(
+                self._posts[c], self.world.outlets[c], self.loss
+            ):
                 self._after(self.latency_ms, partial(self.world.stop_transaction, c, "Remote"))
 
     def _obey(self) -> None:
@@ -470,11 +322,3 @@ class SimulatedPlant:
         else:
             hear_answers(self._image.connectors, self._posts, self.world.now_ms)
             self._image.connectors["online"][rows] = 0
-
-
-def _links(seed: int, purpose: str, names: tuple[str, ...]) -> Table:
-    table = np.zeros(len(names), PROBE)
-    table["asked_at_ms"] = NEVER
-    for row, name in zip(table, names, strict=True):
-        row["dice"] = number(seed, purpose, name) & 0x7FFF_FFFF
-    return table

@@ -44,8 +44,9 @@ def posts(seed: int, names: tuple[str, ...]) -> Table:
 
 
 @kernel
-def is_lost(post: Any, loss: int) -> bool:
-    """Whether the next message gets lost; `loss` is the chance of 2^31."""
+def is_lost(post: Any, outlet: Any, loss: int) -> bool:
+    """Whether the next message gets lost; `loss` is the chance of 2^31 on every link."""
+    loss = max(loss, outlet["loss"])
     if loss == 0:
         return False
     post["dice"] = roll(post["dice"])
@@ -54,14 +55,21 @@ def is_lost(post: Any, loss: int) -> bool:
 
 @kernel
 def send(
-    orders: Table, posts: Table, probes: Table, seen: Table, now_ms: int, latency_ms: int, loss: int
+    orders: Table,
+    posts: Table,
+    probes: Table,
+    seen: Table,
+    outlets: Table,
+    now_ms: int,
+    latency_ms: int,
+    loss: int,
 ) -> bool:
     """Put the orders and the requests for readings of a decision on their links; True: orders set out."""
     any_order = False
     for c in range(len(orders)):
         order = orders[c]
         post = posts[c]
-        if order["put"] != 0 and seen[c]["online"] != 0 and not is_lost(post, loss):
+        if order["put"] != 0 and seen[c]["online"] != 0 and not is_lost(post, outlets[c], loss):
             any_order = True
             if post["count"] == SLOTS:
                 post["first"] = (post["first"] + 1) % SLOTS
@@ -73,7 +81,7 @@ def send(
             post["limit_ma"][slot] = order["target_ma"] // BOX_STEP_MA * BOX_STEP_MA
             post["lease_until_ms"][slot] = order["lease_until_ms"]
             post["answered_ms"][slot] = FAR_MS
-        if order["ask"] != 0 and not is_lost(post, loss):
+        if order["ask"] != 0 and not is_lost(post, outlets[c], loss):
             probes[c]["asked_at_ms"] = now_ms + latency_ms
     return any_order
 
@@ -98,7 +106,7 @@ def obey(
                 outlets, connectors, c, post["limit_ma"][slot], post["lease_until_ms"][slot], now_ms
             )
             writes[c] += answer == ACCEPTED
-            if not is_lost(post, loss):
+            if not is_lost(post, outlets[c], loss):
                 post["answer"][slot] = answer
                 post["answered_ms"][slot] = now_ms + latency_ms + outlets[c]["late_ms"]
     return any_order

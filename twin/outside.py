@@ -28,7 +28,7 @@ from controller.instructions import Standing
 from controller.quantities import FrozenTable
 from controller.setpoints import Setpoint
 from controller.site import Site
-from twin.conditions import Seconds
+from twin.faults import Seconds
 from twin.world import World
 
 

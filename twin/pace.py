@@ -23,6 +23,8 @@ LOOKS_MS: Final = (12_000, 24_000)
 """Within a tick that is not settled: cars have followed a lower limit, then a higher one."""
 SAME_MA: Final = 300
 """Readings that differ by less are the same: well inside the pooled tolerance of any estimate."""
+ALTERING: Final = {"meter_silent", "meter_reads", "chargepoint_reads", "readings_silent"}
+SILENCING: Final = ("silent", "altered")
 STORAGE_MS: Final = 5_000  # longest jump where batteries and inverters move by themselves
 RESTLESS_MS: Final = 5_000  # longest jump where messages may be lost: a missing reading is news too
 
@@ -66,7 +68,7 @@ class Pace:
         self.end_ms = end_ms
         conditions = plant.world.conditions
         self._restless_ms = end_ms
-        self._may_fall_silent = any(fault.kind == "meter_silent" for fault in conditions.faults)
+        self._may_alter = any(fault.kind in ALTERING for fault in conditions.faults)
         if plant.storage.any:
             self._restless_ms = STORAGE_MS
         if conditions.links.loss > 0:
@@ -113,8 +115,11 @@ class Pace:
                 return
 
     def _silence(self) -> bool:
-        """A reading that does not come is news that no reading brings."""
-        return bool(self._may_fall_silent and self.plant.world.gauges["silent"].any())
+        """A reading that does not come, or not as it is foreseen, is news that no reading brings."""
+        if not self._may_alter:
+            return False
+        world = self.plant.world
+        return any(bool(table[name].any()) for table in (world.gauges, world.clamps) for name in SILENCING)
 
     def _whole(self, at_ms: int) -> int:
         """The first cycle not before `at_ms`."""

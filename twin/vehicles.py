@@ -37,6 +37,7 @@ CHARGING: Final = int(Status.CHARGING)
 SUSPENDED_EV: Final = int(Status.SUSPENDED_EV)
 SUSPENDED_EVSE: Final = int(Status.SUSPENDED_EVSE)
 FINISHING: Final = int(Status.FINISHING)
+FAULTED: Final = int(Status.FAULTED)
 
 OUTLET = np.dtype(
     [
@@ -59,9 +60,14 @@ OUTLET = np.dtype(
         # faults of the box and its link
         ("offline", "i8"),
         ("deaf", "i8"),  # 1: accepts lower limits and does not carry them out
-        ("step_ma", "i8"),  # it rounds every limit up to whole steps of this and does not say so; 0: no
         ("refusing", "i8"),  # 1: rejects every limit
         ("late_ms", "i8"),  # answers this much later than its link would
+        ("slow_ms", "i8"),  # its current follows this much later than the car would
+        ("loss", "i8"),  # chance of 2^31 that a message of this box gets lost, beside that of all
+        ("step_ma", "i8"),  # whole steps of its pilot, untold: above 0 the next one up, under 0 the one down
+        ("resumes_full", "i8"),  # 1: the first limit after 0 A is accepted and forgotten
+        ("faulted", "i8"),  # 1: its status is Faulted whatever it does
+        ("lost", "i8", (3,)),  # 1: this phase of its supply is dead
         # the car
         ("car_phases", "i8"),
         ("car_max_ma", "f8"),
@@ -72,6 +78,7 @@ OUTLET = np.dtype(
         ("power_factor", "f8"),  # from STEADY_MA on
         ("power_factor_6a", "f8"),
         *curves.FIELDS,
+        ("extra_permille", "i8"),  # draws this much more than it is offered
         ("paused", "i8"),
         ("quiet", "i8"),  # 1: a pause of the car does not show in the status
         # what it does
@@ -167,29 +174,38 @@ def _charge(rows: Table, i: int, seconds: float) -> None:
 
 
 @kernel
+def _supplied(r: Any) -> bool:
+    """Whether every phase that the car uses is alive; one that misses a phase opens its contactor."""
+    for own in range(r["car_phases"]):
+        if r["lost"][own] != 0:
+            return False
+    return bool(r["powered"] != 0)
+
+
+@kernel
 def _plan(rows: Table, i: int, now_ms: int) -> None:
     """What the car goes for under the pilot of this instant, and when it begins to."""
     r = rows[i]
     pilot = r["pilot_ma"]
-    if r["plugged"] == 0 or r["transaction"] == 0 or r["powered"] == 0 or r["paused"] != 0:
+    if r["plugged"] == 0 or r["transaction"] == 0 or r["paused"] != 0 or not _supplied(r):
         r["follow_ma"] = 0.0  # the contactor is open
         r["goal_ma"] = 0.0
         r["react_at_ms"] = NEVER
         return
     wanted = 0.0
     if pilot >= PILOT_MIN_MA and pilot >= r["car_min_ma"]:
-        wanted = min(float(pilot), r["car_max_ma"])
+        wanted = min(float(pilot + pilot * r["extra_permille"] // 1000), r["car_max_ma"])
     if wanted == r["goal_ma"]:
         return
     follow = r["follow_ma"]
     if wanted < follow:
-        at_ms = now_ms + r["down_ms"]
+        at_ms = now_ms + r["down_ms"] + r["slow_ms"]
         if r["goal_ma"] < follow and r["react_at_ms"] != NEVER:
             at_ms = min(at_ms, r["react_at_ms"])
         r["react_at_ms"] = at_ms
     elif wanted > follow:
         if r["goal_ma"] <= follow:
-            r["react_at_ms"] = now_ms + r["up_ms"]
+            r["react_at_ms"] = now_ms + r["up_ms"] + r["slow_ms"]
     else:
         r["react_at_ms"] = NEVER
     r["goal_ma"] = wanted
@@ -254,6 +270,8 @@ def _show(rows: Table, i: int, now_ms: int) -> None:
         status = CHARGING
     else:
         status = SUSPENDED_EV
+    if r["faulted"] != 0:
+        status = FAULTED
     if status != r["status"]:
         r["status"] = status
         r["status_at_ms"] = now_ms
@@ -269,7 +287,7 @@ def step(rows: Table, from_ms: int, to_ms: int) -> tuple[int, int, int]:
     soon, news, changed = FAR_MS, FAR_MS, 0
     for i in range(len(rows)):
         r = rows[i]
-        if r["plugged"] == 0 and r["status"] == AVAILABLE and r["draw_ma"][0] == 0:
+        if r["plugged"] == 0 and r["status"] == AVAILABLE and r["draw_ma"][0] == 0 and r["faulted"] == 0:
             r["next_ms"] = r["news_ms"] = FAR_MS
             continue
         now_ms = from_ms

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from controller.image import Answer, Status
 from controller.site import Site
 from controller.topology import Topology, compile_site
 from twin import boxes, curves, electrics, storage, vehicles
-from twin.conditions import Conditions, Fault
+from twin.conditions import Conditions
 from twin.events import (
     CardPresented,
     Event,
@@ -36,14 +37,16 @@ from twin.events import (
     TransactionStarted,
     Unplugged,
 )
+from twin.faults import Fault
 from twin.parking import TURNOVER_MS, Parking
+from twin.readings import gauges
 from twin.sessions import Car, Session
 from twin.sources import Load
 from twin.streams import stream
 
 COLD_MS = 30 * 60_000
 """Plugged in for so long, a cold battery is warm."""
-GAUGE = np.dtype([("silent", "i8"), ("frozen", "i8"), ("nan", "i8"), ("reversed", "i8"), ("swapped", "i8")])
+BOOT_MS = 30_000  # a box whose power comes back dials again
 
 
 @dataclass(slots=True)
@@ -85,8 +88,8 @@ class World:
         self.boards = electrics.boards(len(topology.grids))
         self.cells = storage.cells(self.built, conditions.battery_soc)
         self.panels = storage.panels(self.built)
-        self.gauges = np.zeros(len(topology.meters), GAUGE)
         self._parking = Parking()
+        self.gauges, self.clamps = gauges(len(topology.meters)), gauges(len(self.outlets))
         self.stays = [Stay(session) for session in sorted(sessions, key=_arrival)]
         self._listener: Callable[[Event], None] | None = None
         self.watch: Callable[[int], None] | None = None
@@ -210,13 +213,25 @@ class World:
             if board["tripped"] and board["tripped_at_ms"] == NEVER:
                 board["tripped_at_ms"] = self.now_ms
                 self._tell(FuseTripped(self.now_ms, self.topology.grid_names[g]))
+        self.power_changed()
+
+    def power_changed(self) -> None:
+        """Boards went dark, came back or lost a phase: so do their boxes, which dial again after a while."""
+        dead = (self.boards["tripped"] != 0) | (self.boards["cut_off"] != 0)
         for row, built in enumerate(self.built.connectors):
             above = built["path"][: built["depth"]]
-            if self.outlets[row]["powered"] and self.boards["tripped"][above].any():
-                self.outlets[row]["powered"] = 0
-                name = self._chargepoints[int(built["chargepoint"])]
-                if not self.outlets[row]["offline"]:
-                    self.set_offline(name, offline=True)
+            outlet = self.outlets[row]
+            outlet["lost"] = self.boards["lost"][above].any(axis=0)[built["phase"]]
+            powered = not dead[above].any()
+            if powered == bool(outlet["powered"]):
+                continue
+            outlet["powered"] = powered
+            name = self._chargepoints[int(built["chargepoint"])]
+            if not powered and not outlet["offline"]:
+                self.set_offline(name, offline=True)
+            elif powered:
+                self._start_current(row)
+                self.at(self.now_ms + BOOT_MS, partial(self.set_offline, name, offline=False))
         self._touched = True
 
     # -- who comes and goes ------------------------------------------------------------------------
@@ -451,6 +466,13 @@ class World:
         """Rows of the connectors of a chargepoint."""
         number = self._chargepoints.index(chargepoint)
         return [int(row) for row in np.flatnonzero(self.topology.connectors["chargepoint"] == number)]
+
+    def phases_of_car(self, connector: int) -> int:
+        """On how many phases the car at a connector would charge, 0 without one."""
+        number = int(self.outlets[connector]["session"])
+        if number < 0:
+            return 0
+        return min(self.stays[number].session.car.phases, self._outlet_phases[connector])
 
     def board_phases(self, grid: int) -> Rotation:
         """Phases of the site that really supply L1, L2, L3 of a board."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from controller.defaults import NEVER, UNKNOWN
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.image import Status, blank_image
 from hardware.registers import Reading
 from scenarios.emulate.outlets import Truth
-from twin.instruments import PROBE, hear_meters, poll_meters
-from twin.streams import number
+from twin.readings import hear_meters, links, poll_meters
 from twin.world import World
 
 _STATUS: Final = {
@@ -73,9 +70,7 @@ class Displays:
         self._delay_ms, self._every_ms = round(meters.delay_s * 1000), round(meters.poll_s * 1000)
         self._noise_ma = meters.noise_a * 1000
         names = world.topology.meter_names
-        self._polls = np.zeros(len(names), PROBE)
-        self._polls["asked_at_ms"] = NEVER
-        self._polls["dice"] = [number(world.seed, "noise", name) & 0x7FFF_FFFF for name in names]
+        self._polls = links(world.seed, "noise", names)
         self._shown = blank_image(world.topology).meters
         self._energy_wh = [0.0] * len(names)
         self._refreshed_ms = 0

@@ -146,6 +146,34 @@ def test_unless_something_feeds_in_there():
     assert desk.grid_alarm() == Alarm.NONE
 
 
+def test_cars_that_draw_more_than_their_guard_shows_are_an_alarm_and_their_draw_counts():
+    desk = Wired(drawn(outlets=[NAMED] * 2), building=10.0)
+    desk.cycle(3)
+    desk.plug(0, 1)
+    desk.charge({0: 16, 1: (16, 0, 0)}, 120)
+    assert desk.grid_alarm() == Alarm.NONE
+    desk.wrong = lambda name, amps: [a / 2 for a in amps]  # half of the turns that the file says
+    desk.charge({0: 16, 1: (16, 0, 0)}, 9)
+    assert desk.grid_alarm() == Alarm.NONE
+    desk.charge({0: 16, 1: (16, 0, 0)}, 12)
+    assert desk.grid_alarm() == Alarm.METER_IMPLAUSIBLE
+    assert int(desk.decision.grids["measured_ma"][0][0]) == 32_000
+    desk.wrong = lambda name, amps: amps
+    desk.charge({0: 16, 1: (16, 0, 0)}, 3)
+    assert desk.grid_alarm() == Alarm.NONE
+
+
+@pytest.mark.parametrize("where", ["main", "board"])
+def test_unless_something_may_feed_in_between(where):
+    grids = {"main": {}, "board": {"fed_by": "main", "uncontrolled_a": 0}}
+    grids[where]["feeds_in"] = True
+    desk = Wired(drawn(grids=grids, outlets=[NAMED]), building=-20.0)
+    desk.cycle(3)
+    desk.plug(0)
+    desk.charge({0: 16}, 120)
+    assert desk.grid_alarm() == Alarm.NONE
+
+
 # -- answers to our own steps ---------------------------------------------------------------------------
 
 

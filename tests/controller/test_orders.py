@@ -247,6 +247,15 @@ def test_a_lost_box_with_a_lease_is_freed_when_its_lease_has_surely_ended():
     assert desk.committed_a(0) == 0
 
 
+def test_behind_a_lost_box_whose_lease_has_ended_no_rise_of_the_load_can_hide():
+    desk = charging(lease_s=120)
+    desk.image.connectors["online"] = 0
+    desk.cycle(140)  # the lease has ended
+    desk.load_a["main"] = 50.0  # all of it the building's: the car can draw nothing any more
+    desk.cycle(3)
+    assert (desk.committed_a(0), min(desk.estimate_a()) >= 49) == (0, True)
+
+
 def test_a_lost_box_that_decays_upwards_is_booked_at_its_fallback_before_it_may_do_so():
     desk = charging(lease_s=120, fallback_a=16)
     lowered(desk, 6)
