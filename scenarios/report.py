@@ -13,6 +13,8 @@ NOT_MEASURED = "not measured in minute mode"
 def table(result: Result) -> Group:
     """Figures, grids and verdicts of a run, to be printed with rich."""
     parts: list[Table] = [_figures(result), _grids(result)]
+    if result.strain:
+        parts.append(_strain(result))
     if result.verdicts:
         parts.append(_verdicts(result))
     return Group(*parts)
@@ -80,6 +82,16 @@ def _grids(result: Result) -> Table:
         phases = [f"{most:.1f} / {limit:g}" for most, limit in zip(peak.peak_a, peak.limit_a, strict=True)]
         sums = [f"{value:,.1f}" if truth else "-" for value in (peak.over_as, peak.own_as, peak.lie_as)]
         grid.add_row(peak.grid, *phases, *sums, f"{peak.heat:.2f}")
+    return grid
+
+
+def _strain(result: Result) -> Table:
+    grid = Table(title="Wires: the worst of each, and what they lost", title_justify="left")
+    for name in ("grid", "neutral A", "lowest V", "highest kVA", "lost kWh"):
+        grid.add_column(name, justify="left" if name == "grid" else "right")
+    for row in result.strain:
+        values = (row.neutral_a, row.lowest_v, row.apparent_kva, row.loss_kwh)
+        grid.add_row(row.grid, *(f"{value:,.1f}" for value in values))
     return grid
 
 

@@ -17,6 +17,7 @@ from scenarios.figures import BUCKET_S, Delays, Figures, Served, Tally, judge, s
 from scenarios.planning import Beside
 from scenarios.recording import Recorder
 from scenarios.scenario import During, Scenario, Story, prepare
+from scenarios.strain import GridStrain, Strain
 from twin.instruments import SimulatedPlant
 from twin.pace import Pace
 from twin.world import World
@@ -76,6 +77,8 @@ class Result:
     load_a: Any = field(repr=False)
     """Mean uncontrolled load, A, [step of `load_step_s`, grid, phase of the site]."""
     load_step_s: int = BUCKET_S
+    strain: tuple[GridStrain, ...] = ()
+    """Of the wires, where the conditions say what they are."""
 
     @property
     def passed(self) -> bool:
@@ -109,9 +112,12 @@ def play(
     )
     plant = SimulatedPlant(world, instant=story.mode == "minute", told=story.told)
     tally = Tally(story, world, plant.seen.connectors)
+    strain = Strain(world) if story.conditions.cable or story.conditions.transformer else None
+    watch = _one_after_the_other(tally.interval, strain.interval) if strain else tally.interval
     if onlooker:
         onlooker.begin(world)
-        world.watch = _one_after_the_other(tally.interval, onlooker.instant)
+        watch = _one_after_the_other(watch, onlooker.instant)
+    world.watch = watch
     watches = [_Watch(during, story) for during in story.during]
     recorder = None
     if recording:
@@ -131,6 +137,7 @@ def play(
         verdicts=(*_verdicts(story, figures), *(watch.verdict() for watch in watches)),
         delays=tally.delays,
         load_a=tally.load_as / BUCKET_S,
+        strain=strain.found() if strain else (),
     )
 
 

@@ -150,6 +150,8 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "`[conditions]`", conditions.Conditions),
         ("scenarios.md", "`[conditions.meters]`", conditions.MeterLink),
         ("scenarios.md", "`[conditions.links]`", conditions.ChargepointLink),
+        ("scenarios.md", "`[conditions.cable.NAME]`", conditions.Cable),
+        ("scenarios.md", "`[conditions.transformer]`", conditions.Transformer),
         ("scenarios.md", "`[conditions.pauses]`", conditions.Pauses),
         ("scenarios.md", "The study", Study),
         ("scenarios.md", "`[chargepoint]` of a study", StudyChargepoint),

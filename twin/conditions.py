@@ -5,14 +5,18 @@ Times count from the start of the scenario, in seconds or as "hours:minutes[:sec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.quantities import FrozenTable
 from controller.site import RotationText, Site
+from controller.table import Table
 from twin.faults import Fault, Share
+from twin.protection import CURVES
 
 
 class MeterLink(FrozenTable):
@@ -33,6 +37,28 @@ class ChargepointLink(FrozenTable):
     """Probability that a message, either way, is lost."""
 
 
+class Cable(FrozenTable):
+    """What feeds a board from the one above: the impedance of one conductor; the neutral is the same."""
+
+    r_ohm: Annotated[float, Field(ge=0, le=10)]
+    x_ohm: Annotated[float, Field(ge=0, le=10)] = 0.0
+
+
+class Transformer(FrozenTable):
+    """What feeds the connection."""
+
+    kva: Annotated[float, Field(ge=1, le=100_000)]
+    impedance_percent: Annotated[float, Field(gt=0, le=20)] = 4.0
+    resistance_percent: Annotated[float, Field(ge=0, le=20)] = 1.0
+
+    def z_ohm(self) -> complex:
+        """Its short-circuit impedance per phase, seen from the low voltage."""
+        base_ohm = 3 * NOMINAL_VOLTAGE_V**2 / (self.kva * 1000)
+        r = min(self.resistance_percent, self.impedance_percent) / 100
+        x = math.sqrt((self.impedance_percent / 100) ** 2 - r * r)
+        return complex(r * base_ohm, x * base_ohm)
+
+
 class Pauses(FrozenTable):
     """A share of the cars stops `for_s` every `every_s`, and their boxes do not report it."""
 
@@ -50,6 +76,14 @@ class Conditions(FrozenTable):
     pauses: Pauses | None = None
     wiring: dict[str, RotationText] = Field(default_factory=dict)
     """How a grid ("level_1") or a connector ("bay_01/1") really hangs, where the drawing is wrong."""
+    fuses: Literal["pessimistic", "curves"] = "pessimistic"
+    """When they open: earlier than any standard allows, or by the `breaker` of each grid."""
+    power_factor: dict[str, Annotated[float, Field(gt=0.1, le=1)]] = Field(default_factory=dict)
+    """Of the loads on a board; what cars, inverters and batteries take or give is counted as active."""
+    cable: dict[str, Cable] = Field(default_factory=dict)
+    transformer: Transformer | None = None
+    supply_v: Annotated[float, Field(ge=100, le=300)] = float(NOMINAL_VOLTAGE_V)
+    """Line to neutral, before the transformer."""
     battery_soc: Share = 0.5
     """State of charge of every battery when the story begins."""
     proven: bool = True
@@ -62,9 +96,21 @@ class Conditions(FrozenTable):
         for place in self.wiring:
             if place not in site.grid and place not in connectors:
                 yield f'[conditions.wiring] "{place}" is neither a grid nor a connector like "bay_01/1".'
+        for key, names in (("power_factor", self.power_factor), ("cable", self.cable)):
+            for name in names:
+                if name not in site.grid:
+                    yield f'[conditions.{key}] the site has no grid "{name}"; it has {", ".join(site.grid)}.'
         for number, fault in enumerate(self.faults, start=1):
             if complaint := fault.complaint(site):
                 yield f"[conditions.fault] number {number} ({fault.kind}): {complaint}"
+
+    def wire(self, site: Site, boards: Table) -> None:
+        """Put the curves of the fuses and the power factors of the loads on the boards."""
+        for board, (name, grid) in zip(boards, site.grid.items(), strict=True):
+            if self.fuses == "curves":
+                board["curve"] = CURVES[grid.breaker]
+            factor = self.power_factor.get(name, 1.0)
+            board["lag_permille"] = round(math.sqrt(1 / factor**2 - 1) * 1000)
 
     def as_built(self, site: Site) -> Site:
         """The site with its rotations as they really are."""

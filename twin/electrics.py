@@ -1,25 +1,22 @@
-"""True currents in the tree and the heat of its fuses.
+"""True currents in the tree and what its fuses make of them.
 
-Currents are mA in the phases of the site, summed as signed scalars (unity power factor). A fuse follows
-dθ/dt = ((I/In)^2 - θ)/τ, the normalised thermal image of IEC 60255-149; it opens at θ = 1.1 or at once above
-`INSTANT` times its rating, stays open, and darkens everything under it.
+Currents are mA in the phases of the site. Active and reactive parts are summed apart and flow as one: what a
+fuse and a meter see is their RMS, with the sign of the active part. A fuse that opens (`twin/protection.py`)
+stays open until somebody closes it, and darkens everything under it, or the phase that has melted.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import numpy as np
 
 from controller.defaults import NEVER
 from controller.kernel import kernel
 from controller.table import Table
+from twin.protection import PESSIMISTIC, opens_in_s, warm
 from twin.storage import feed
-
-TAU_S: Final = 600.0
-TRIP_HEAT: Final = 1.1
-INSTANT: Final = 5.0
+from twin.vehicles import FAR_MS
 
 BOARD = np.dtype(
     [
@@ -29,9 +26,15 @@ BOARD = np.dtype(
         ("charge_ma", "i8", (3,)),  # what all batteries under it take
         ("discharge_ma", "i8", (3,)),  # what they give, positive
         ("relied_ma", "i8", (3,)),  # the part of it that the site file lets count for fuses
-        ("current_ma", "i8", (3,)),  # all of it: what flows through its fuse
+        ("active_ma", "i8", (3,)),  # all of it
+        ("reactive_ma", "i8", (3,)),  # what loads take beside it, lagging
+        ("current_ma", "i8", (3,)),  # both: what flows through its fuse
+        ("lag_permille", "i8"),  # reactive part of its own load, of the active one
         ("dark", "i8"),  # 1: a fuse above it or its own is open
-        ("heat", "f8", (3,)),
+        ("heat", "f8", (3,)),  # thermal image of its fuse
+        ("curve", "i8"),  # PESSIMISTIC or the curve by which it opens
+        ("used", "f8", (3,)),  # share of what its curve bears
+        ("melted", "i8", (3,)),  # 1: the fuse of this phase has melted
         ("lost", "i8", (3,)),  # 1: this phase does not reach the board
         ("cut_off", "i8"),  # 1: nothing reaches the board
         ("trips", "i8"),  # how often its fuse has opened
@@ -42,23 +45,12 @@ BOARD = np.dtype(
 
 
 @kernel
-def warm(boards: Table, grids: Table, seconds: float) -> bool:
-    """Heat every fuse for `seconds` under the current that flows; True when one opened."""
-    opened = False
-    fade = math.exp(-seconds / TAU_S)
-    for g in range(len(boards)):
-        for p in range(3):
-            rating = grids[g]["limit_ma"][p]
-            if rating <= 0 or boards[g]["tripped"] != 0:
-                continue
-            load = boards[g]["current_ma"][p] / rating
-            heat = load * load + (boards[g]["heat"][p] - load * load) * fade
-            boards[g]["heat"][p] = heat
-            if heat >= TRIP_HEAT or abs(load) > INSTANT:
-                boards[g]["tripped"] = 1
-                boards[g]["trips"] += 1
-                opened = True
-    return opened
+def together_ma(active_ma: int, reactive_ma: int) -> int:
+    """RMS of both parts, with the sign of the active one."""
+    if reactive_ma == 0:
+        return active_ma
+    whole_ma = round(math.sqrt(float(active_ma * active_ma + reactive_ma * reactive_ma)))
+    return int(-whole_ma if active_ma < 0 else whole_ma)
 
 
 @kernel
@@ -80,11 +72,13 @@ def flow(
         above = g
         while above >= 0:
             dark = dark or boards[above]["tripped"] != 0 or boards[above]["cut_off"] != 0
-            gone = boards[above]["lost"]
-            lost = (lost[0] + gone[0], lost[1] + gone[1], lost[2] + gone[2])
+            gone, burnt = boards[above]["lost"], boards[above]["melted"]
+            lost = (lost[0] + gone[0] + burnt[0], lost[1] + gone[1] + burnt[1], lost[2] + gone[2] + burnt[2])
             above = grids[above]["parent"]
         for p in range(3):
-            boards[g]["load_ma"][p] = 0 if dark or lost[p] != 0 else boards[g]["own_ma"][p]
+            own_ma = 0 if dark or lost[p] != 0 else boards[g]["own_ma"][p]
+            boards[g]["load_ma"][p] = own_ma
+            boards[g]["reactive_ma"][p] = max(own_ma, 0) * boards[g]["lag_permille"] // 1000
             boards[g]["cars_ma"][p] = 0
             boards[g]["charge_ma"][p] = 0
             boards[g]["discharge_ma"][p] = 0
@@ -101,8 +95,11 @@ def flow(
         parent = grids[g]["parent"]
         for p in range(3):
             stored = boards[g]["charge_ma"][p] - boards[g]["discharge_ma"][p]
-            boards[g]["current_ma"][p] = boards[g]["load_ma"][p] + boards[g]["cars_ma"][p] + stored
+            active_ma = boards[g]["load_ma"][p] + boards[g]["cars_ma"][p] + stored
+            boards[g]["active_ma"][p] = active_ma
+            boards[g]["current_ma"][p] = together_ma(active_ma, boards[g]["reactive_ma"][p])
             if parent >= 0:
+                boards[parent]["reactive_ma"][p] += boards[g]["reactive_ma"][p]
                 boards[parent]["load_ma"][p] += boards[g]["load_ma"][p]
                 boards[parent]["cars_ma"][p] += boards[g]["cars_ma"][p]
                 boards[parent]["charge_ma"][p] += boards[g]["charge_ma"][p]
@@ -122,15 +119,20 @@ def carry(
     panels: Table,
     inverters: Table,
     seconds: float,
-) -> bool:
-    """Heat the fuses under what flowed for `seconds`, then let what is drawn now flow; True: one opened."""
+) -> tuple[bool, int]:
+    """Heat the fuses under what flowed for `seconds`, then let what is drawn now flow.
+
+    Returns whether one opened, and in how many ms the first one will if nothing changes (FAR_MS: none).
+    """
     opened = warm(boards, grids, seconds) if seconds > 0.0 else False
     flow(boards, grids, leaves_first, outlets, connectors, cells, batteries, panels, inverters)
-    return opened
+    opens_s = opens_in_s(boards, grids)
+    return opened, FAR_MS if opens_s == math.inf else max(1, math.ceil(opens_s * 1000.0))
 
 
 def boards(count: int) -> Table:
     """Cold fuses and no load."""
     table = np.zeros(count, BOARD)
+    table["curve"] = PESSIMISTIC
     table["tripped_at_ms"] = NEVER
     return table

@@ -342,8 +342,10 @@ class FuseReset(_Fault):
     def switch(self, world: World, *, on: bool) -> None:
         """Close it, cold."""
         board = world.boards[world.topology.grid_names.index(self.grid)]
-        if on and board["tripped"]:
-            board["tripped"], board["tripped_at_ms"], board["heat"] = 0, NEVER, 0.0
+        if on and (board["tripped"] or board["melted"].any()):
+            board["tripped"], board["tripped_at_ms"] = 0, NEVER
+            for field in ("melted", "used", "heat"):
+                board[field] = 0
             world.power_changed()
 
 

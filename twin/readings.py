@@ -16,6 +16,7 @@ from controller.defaults import NEVER, UNKNOWN
 from controller.kernel import kernel
 from controller.table import Table
 from controller.topology import CONSUMER, CURRENTS
+from twin.electrics import together_ma
 from twin.streams import number, roll
 
 SLOTS: Final = 64  # readings in flight on one link
@@ -160,10 +161,12 @@ def poll_meters(
             p = meters[m]["phase"][wire]
             value = boards[g]["current_ma"][p]
             if meters[m]["role"] == CONSUMER:
-                value = boards[g]["load_ma"][p]
+                value, reactive = boards[g]["load_ma"][p], boards[g]["reactive_ma"][p]
                 for child in range(len(grids)):
                     if grids[child]["parent"] == g and grids[child]["excluded"] != 0:
                         value -= boards[child]["load_ma"][p]
+                        reactive -= boards[child]["reactive_ma"][p]
+                value = together_ma(value, reactive)
             if noise_ma > 0.0:
                 value += noisy_ma(poll, noise_ma)
             value = read_ma(poll, gauge, own, value * meters[m]["sign"], now_ms)

@@ -86,6 +86,8 @@ class World:
         self.now_ms = 0
         self.outlets = self._outlets()
         self.boards = electrics.boards(len(topology.grids))
+        conditions.wire(site, self.boards)
+        self._trips_told = [0] * len(self.boards)
         self.cells = storage.cells(self.built, conditions.battery_soc)
         self.panels = storage.panels(self.built)
         self._parking = Parking()
@@ -184,7 +186,7 @@ class World:
             )
             self._soon_ms, self._news_ms = min(self._soon_ms, soon_ms), min(self._news_ms, soon_ms)
         seconds = (self.now_ms - from_ms) / 1000.0
-        if electrics.carry(
+        opened, opens_in_ms = electrics.carry(
             self.boards,
             built.grids,
             built.leaves_first,
@@ -195,7 +197,10 @@ class World:
             self.panels,
             built.inverters,
             seconds,
-        ):
+        )
+        opens_ms = self.now_ms + opens_in_ms
+        self._soon_ms, self._news_ms = min(self._soon_ms, opens_ms), min(self._news_ms, opens_ms)
+        if opened:
             self._darken()
         if changed:
             for row in np.flatnonzero(self.outlets["status_changed"]):
@@ -210,18 +215,19 @@ class World:
     def _darken(self) -> None:
         """Fuses have opened: what hangs under them loses power, and the links of the boxes with it."""
         for g, board in enumerate(self.boards):
-            if board["tripped"] and board["tripped_at_ms"] == NEVER:
-                board["tripped_at_ms"] = self.now_ms
+            if board["trips"] != self._trips_told[g]:
+                self._trips_told[g], board["tripped_at_ms"] = int(board["trips"]), self.now_ms
                 self._tell(FuseTripped(self.now_ms, self.topology.grid_names[g]))
         self.power_changed()
 
     def power_changed(self) -> None:
         """Boards went dark, came back or lost a phase: so do their boxes, which dial again after a while."""
+        lost = (self.boards["lost"] != 0) | (self.boards["melted"] != 0)
         dead = (self.boards["tripped"] != 0) | (self.boards["cut_off"] != 0)
         for row, built in enumerate(self.built.connectors):
             above = built["path"][: built["depth"]]
             outlet = self.outlets[row]
-            outlet["lost"] = self.boards["lost"][above].any(axis=0)[built["phase"]]
+            outlet["lost"] = lost[above].any(axis=0)[built["phase"]]
             powered = not dead[above].any()
             if powered == bool(outlet["powered"]):
                 continue

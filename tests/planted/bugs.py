@@ -52,6 +52,18 @@ BUGS = {
         '    if now >= kept["put_at_ms"] + wait:\n        kept["committed_ma"] = kept["target_ma"]\n',
         "test_orders.py::test_an_order_without_answer_stays_booked_and_is_sent_again_with_growing_waits",
     ),
+    "a lost box is held to draw what it drew before its lease ended": Bug(
+        "headroom.py",
+        'high = kept["committed_ma"]  # where',
+        'high = max(kept["committed_ma"], draw)  # where',
+        "test_orders.py::test_behind_a_lost_box_whose_lease_has_ended_no_rise_of_the_load_can_hide",
+    ),
+    "a guard that shows less than its cars draw is believed": Bug(
+        "comparison.py",
+        "below = max(below, cars)",
+        "below = max(below, 0)",
+        "test_comparison.py::test_cars_that_draw_more_than_their_guard_shows_are_an_alarm_and_their_draw_counts",
+    ),
     "an offline box is freed": Bug(
         "commitments.py",
         'if end == NEVER or kept["proven"] == 0',

@@ -107,7 +107,7 @@ ROWS = [
     Row("O07", (box("follows_late", late_s=30), STEP), over_s=30),
     Row("O08", (box("rounds_up", step_a=5), STEP), {"bay_3/1": Alarm.NOT_OBEYING}),
     Row("O08-down", (box("rounds_down", step_a=3), STEP), back=0.95),
-    Row("O09", (box("resumes_full"), building(45)), {"main": Alarm.OVER_LIMIT}),
+    Row("O09", (box("resumes_full"), building(45)), {"main": Alarm.OVER_LIMIT}, may_tell=("bay_3/1",)),
     Row("O20", (box("reports_faulted"), STEP), {"bay_3/1": Note.IN_ERROR}),
     Row("O26", (box("readings_silent"), STEP), {"bay_3/1": Alarm.READINGS_STALE}),
     Row("O27", (box("chargepoint_reads", step_a=2), STEP)),

@@ -175,3 +175,16 @@ def test_progress_is_told_up_to_the_end():
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) > 50
+
+
+def test_wires_are_watched_where_the_conditions_say_what_they_are():
+    wired = Conditions.model_validate({"cable": {"main": {"r_ohm": 0.02}}, "transformer": {"kva": 100}})
+    story = busy_story(4, "true", length_ms=12 * 3_600_000)
+    assert play(story).strain == ()
+    bare, result = play(story), play(replace(story, conditions=wired))
+    (main,) = result.strain
+    assert main.grid == "main"
+    assert 0 < main.neutral_a < 100
+    assert 200 < main.lowest_v < 230
+    assert 0 < main.loss_kwh < 0.05 * result.figures.imported_kwh
+    assert result.figures.delivered_kwh == bare.figures.delivered_kwh
