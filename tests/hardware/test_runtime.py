@@ -89,7 +89,7 @@ def test_a_stepped_clock_drives_the_box_one_cycle_at_a_time(tmp_path):
     async def reply(request, writer):
         nonlocal asked
         asked += 1
-        writer.write(answer(request, 12.5 + asked % 2))
+        writer.write(answer(request, 22.5 + asked % 2))
 
     async def story():
         options = {"seconds": seconds, "poll": False}
@@ -108,7 +108,7 @@ def test_a_stepped_clock_drives_the_box_one_cycle_at_a_time(tmp_path):
                 image = box.measure()
                 assert decision.site[0]["now_ms"] == 1 + 2_000 * step
                 assert image.meters[0]["at_ms"] == image.clock[0]["now_ms"] == 1 + 2_000 * step
-                flows_ma = [12_500 + asked % 2 * 1_000] * 3
+                flows_ma = [22_500 + asked % 2 * 1_000] * 3
                 assert image.meters[0]["current_ma"].tolist() == flows_ma
                 assert decision.grids[0]["measured_ma"].tolist() == flows_ma
                 order = decision.connectors[0]
