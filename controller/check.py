@@ -50,6 +50,7 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
                 return False
             current = cy.seen[c]["current_ma"][own]
             draws = cy.work[c]["fresh"] == 1 and cy.work[c]["draw_ma"] > 0 and current != UNKNOWN
+            draws = draws and kept["learnt"] == 0  # learnt where the wires are not confirmed: they may differ
             if draws and current >= DRAWS_MA and kept["phases"][traces.phase[c][own]] == 0:
                 return False
     _add_up(cy, traces)

@@ -12,6 +12,7 @@ from controller.export import report_export, steer_inverters, watch_export
 from controller.headroom import bound_draws, estimate_loads, sum_book
 from controller.image import Image
 from controller.kernel import kernel
+from controller.learning import conclude_step, watch_for_step
 from controller.limits import narrow_limits, open_limits
 from controller.notes import take_note
 from controller.orders import plan
@@ -48,6 +49,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
     believe_storage(cy)
     follow_orders(cy)
     follow_setpoints(cy)
+    conclude_step(cy)
     bound_draws(cy)
     sum_book(cy)
     bound_storage(cy)
@@ -68,6 +70,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
     steer_batteries(cy)
     steer_inverters(cy)
     check(cy, traces)
+    watch_for_step(cy)
     ask_for_readings(cy)
     report(cy)
     take_note(cy)

@@ -43,6 +43,10 @@ class Because(IntEnum):
     EMERGENCY_STOP = 22
     OUT_OF_SERVICE = 23  # the last resort has taken it out of service
     NO_LEASE = 24  # it would keep more for ever if the controller died, and that fits no more
+    CARD_MINIMUM = 25  # its card charges at the least current
+    CABLE = 26  # rating of the cable
+    ASLEEP = 27  # did not resume after a pause; is being woken
+    LEARNING = 28  # lowered for a moment to see which phases it loads
     SOLAR = 30  # there is no more surplus of sun
 
 
@@ -305,6 +309,13 @@ CONNECTOR_MEMORY = np.dtype(
         ("evidence_count", "i8"),
         ("spread", "i8"),  # phases that its total power is held to flow on, 0: its phases are told
         ("total_ma", "i8"),  # that power, when it was last read
+        ("learnt", "i8"),  # 1: its phases were learnt from lone steps, for this session
+        ("learnt_bits", "i8"),  # what the last step showed
+        ("learnt_steps", "i8"),  # in a row that agree
+        ("learn_tries", "i8"),  # steps made for it in this session
+        ("learn_cap_ma", "i8"),  # while one is being made, 0: none
+        ("hint", "i8"),  # site phase that own L1 was learnt to hang on, from 1; 0: nothing to suggest
+        ("hint_sessions", "i8"),  # sessions in a row that taught the same
         # session
         ("session", "i8"),  # counts plug-ins
         ("plugged", "i8"),
@@ -329,6 +340,10 @@ CONNECTOR_MEMORY = np.dtype(
         ("solar_on", "i8"),  # 1: on solar only it has started
         ("solar_since_ms", "i8"),  # since when there is enough for a start, or too little to go on
         ("solar_tried_ms", "i8"),  # last start without knowing whether there is sun
+        ("sleep", "i8"),  # controller.waking: QUIET, DRAWING, PAUSED, ASLEEP
+        ("wake_at_ms", "i8"),  # when the next attempt to wake it begins or began
+        ("wake_tries", "i8"),  # attempts that have failed
+        ("delicate", "i8"),  # 1: it had to be woken, so it is the last to be turned off
     ]
 )
 _DEVICE_MEMORY = [
@@ -384,6 +399,12 @@ SITE_MEMORY = np.dtype(
         ("now_ms", "i8"),  # of the last cycle
         ("round_open", "i8"),
         ("round_closed_at_ms", "i8"),
+        ("lone", "i8"),  # row of the connector whose lone step is watched, from 1; 0: none
+        ("lone_at_ms", "i8"),
+        ("lone_draw_ma", "i8"),  # its draw before the step
+        ("lone_used", "i8"),  # its own phases in use then
+        ("lone_grid_ma", "i8", (3,)),  # what the guard meter showed then
+        ("learn_at_ms", "i8"),  # when a step was last made for learning
     ]
 )
 

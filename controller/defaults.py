@@ -15,6 +15,7 @@ UNLIMITED_MA: Final = 1_000_000_000
 PHASE_COUNT: Final = 3
 LINES: Final = 4  # what a grid limits: its three phases, and their sum
 TOGETHER: Final = 3  # the sum: a power at nominal voltage
+MAX_STEPS: Final = 16  # set-points of a box that knows only some
 MAX_DEPTH: Final = 8  # grids between a connector and the connection, both included
 
 # -- margin and measurement error ---------------------------------------------------------- [C 1, 2]
@@ -88,6 +89,13 @@ PHASE_IN_USE_MA: Final = 4_000
 PHASE_IDLE_MA: Final = 500
 PHASE_READINGS: Final = 2
 
+LEARN_STEP_MA: Final = 5_000  # a lone step that shows which phases a car loads
+LEARN_SLACK_MA: Final = 1_000  # or a quarter of the step: what else the meter may show meanwhile
+LEARN_STEPS: Final = 3  # in a row that agree
+LEARN_TRIES: Final = 8  # steps made for learning, per session
+LEARN_EVERY_MS: Final = 60_000
+LEARN_PATIENCE_MS: Final = 120_000  # a step that is not seen by then teaches nothing
+
 # -- notes and the last resort ----------------------------------------------------------------- [C 5]
 STUBBORN_MA: Final = 2_000  # above its limit
 STUBBORN_AFTER_MS: Final = 30_000
@@ -101,6 +109,11 @@ LIFT_WAIT_MAX_MS: Final = 3_600_000
 SLOT_MS: Final = 900_000
 FULL_PROBE_MS: Final = 90_000
 FULL_MA: Final = 500  # a car that takes less at its minimum seems full
+WAKE_AFTER_MS: Final = 90_000  # a car that drew before its pause and does not by then sleeps
+WAKE_PAUSE_MS: Final = 10_000  # 0 A before it is offered more
+WAKE_OFFER_MA: Final = 10_000  # some cars stay asleep at the minimum
+WAKE_WAIT_MS: Final = 300_000  # before the next attempt, doubled each time
+WAKE_TRIES: Final = 3
 PV_CREDIT_PER_MILLE: Final = 300  # of a fuse, that feed-in may lend to cars                 [C 8]
 FULL_PROBE_EVERY_MS: Final = 3_600_000
 

@@ -23,15 +23,22 @@ from controller.defaults import (
     WORTH_PER_MILLE,
 )
 from controller.kernel import kernel
+from controller.steps import above_ma, at_most_ma
+from controller.waking import is_resuming, wake, watch_sleep
 from controller.work import Cycle
 
+CABLE = int(Because.CABLE)
 CAR = int(Because.CAR)
+CARD_MINIMUM = int(Because.CARD_MINIMUM)
 CONNECTOR = int(Because.CONNECTOR)
 FULL = int(Because.FULL)
+LEARNING = int(Because.LEARNING)
 WISH = int(Because.WISH)
 
 ON_SLOT, WAITING = 0, 1
-RANK_STEP = 1 << 50  # one class of the queue apart; charge per weight stays below
+UNIT = 100_000
+RANK_STEP = 1 << 50  # one place of the queue apart; charge per weight stays below
+CLASSES = 10
 
 
 @kernel
@@ -50,8 +57,10 @@ def weigh_demands(cy: Cycle) -> None:
         work = cy.work[c]
         if work["commandable"] == 0:
             continue
-        _reclaim(built, kept, work, now)
-        _watch_full(built, kept, work, now)
+        watch_sleep(built, kept, work, now)
+        if not is_resuming(kept, now):
+            _reclaim(built, kept, work, now)
+            _watch_full(built, kept, work, now)
         work["min_ma"] = built["min_ma"]
         work["weight"] = max(built["weight"] * cy.seen[c]["weight_percent"] // 100, 1)
         work["cap_ma"] = built["max_ma"]
@@ -59,33 +68,49 @@ def weigh_demands(cy: Cycle) -> None:
         if kept["cap_ma"] < work["cap_ma"]:
             work["cap_ma"] = kept["cap_ma"]
             work["why"] = FULL if kept["full"] == 1 else CAR
-        if cy.seen[c]["wish_ma"] < work["cap_ma"]:
-            work["cap_ma"] = cy.seen[c]["wish_ma"]
-            work["why"] = WISH
+        _narrow(cy.seen[c]["wish_ma"], WISH, work)
+        _narrow(cy.seen[c]["cable_ma"], CABLE, work)
+        if kept["learn_cap_ma"] > 0:
+            _narrow(kept["learn_cap_ma"], LEARNING, work)
+        if cy.seen[c]["minimum_speed"] == 1:
+            _narrow(work["min_ma"], CARD_MINIMUM, work)
         if work["cap_ma"] >= work["min_ma"]:
-            work["cap_ma"] = max(work["cap_ma"] // built["step_ma"] * built["step_ma"], work["min_ma"])
-        work["rank"] = _rank(kept, work, now)
+            work["cap_ma"] = max(at_most_ma(built, work["cap_ma"]), work["min_ma"])
+        work["rank"] = _rank(built, cy.seen[c], kept, work, now)
         probed = kept["on_since_ms"] != NEVER and now - kept["probe_at_ms"] < FULL_PROBE_MS
         work["last"] = int(kept["full"] == 1 and not probed)
+        wake(built, kept, work, now)
 
 
 @kernel
-def _rank(kept: Any, work: Any, now: int) -> int:
+def _narrow(cap_ma: int, why: int, work: Any) -> None:
+    if cap_ma < work["cap_ma"]:
+        work["cap_ma"] = cap_ma
+        work["why"] = why
+
+
+@kernel
+def _rank(built: Any, seen: Any, kept: Any, work: Any, now: int) -> int:
     """Place in the queue when not even the minimums fit; lower goes first.
 
-    Who is inside its slot stays, then who has had least charge per weight. A car that is on keeps its place
-    until the difference exceeds the charge of one slot at its minimum.
+    Protected cars first, then by class; in a class, who is inside its slot stays, then who has had least of
+    what its stay allowed: mean current per phase since plug-in, per weight. A car that is on keeps its place
+    until the difference exceeds one slot at its minimum.
     """
-    phases = kept["phases"][0] + kept["phases"][1] + kept["phases"][2]
+    phases = max(kept["phases"][0] + kept["phases"][1] + kept["phases"][2], 1)
     slot_mas = SLOT_MS // 1000 * work["min_ma"] * phases
+    stay_s = (now - kept["since_ms"] + SLOT_MS) // 1000
     served = kept["charge_mas"]
     on = kept["on_since_ms"] != NEVER
     if on:
         served = max(served - slot_mas, 0)
-    rank = served * 100 // work["weight"]
-    if on and now - kept["on_since_ms"] < SLOT_MS:
-        return rank + ON_SLOT * RANK_STEP
-    return rank + WAITING * RANK_STEP
+    rank = served * UNIT // (work["weight"] * phases * stay_s)
+    protected = seen["never_zero"] == 1 or seen["minimum_speed"] == 1 or kept["delicate"] == 1
+    priority_class = seen["priority_class"] if seen["priority_class"] > 0 else built["priority_class"]
+    work["share_class"] = priority_class * built["strict"]
+    place = int(not protected) * CLASSES + priority_class
+    in_slot = on and now - kept["on_since_ms"] < SLOT_MS
+    return int(rank + (2 * place + (ON_SLOT if in_slot else WAITING)) * RANK_STEP)
 
 
 @kernel
@@ -99,8 +124,7 @@ def _reclaim(built: Any, kept: Any, work: Any, now: int) -> None:
         if kept["slack_since_ms"] == NEVER:
             kept["slack_since_ms"] = now
         if now - kept["slack_since_ms"] >= RECLAIM_AFTER_MS:
-            cap = max((draw // built["step_ma"] + 1) * built["step_ma"], built["min_ma"])
-            _cap(kept, cap)
+            _cap(kept, max(above_ma(built, draw), built["min_ma"]))
         return
     kept["slack_since_ms"] = NEVER
     at_cap = target + tolerance_ma(target) >= kept["cap_ma"] and draw >= target - tolerance_ma(target)

@@ -6,6 +6,8 @@ a board or a connector that is wired in another order carries a `Rotation`.
 
 from __future__ import annotations
 
+from math import ceil, floor
+
 PHASES = ("L1", "L2", "L3")
 L1, L2, L3 = 0, 1, 2
 LINE_NAMES = (*PHASES, "L1+L2+L3")
@@ -56,3 +58,13 @@ def milliamps_per_phase(power_w: float, phases: int) -> int:
 def watts(current_ma: int, phases: int) -> int:
     """Active power of a balanced load at nominal voltage and unity power factor, rounded down."""
     return current_ma * NOMINAL_VOLTAGE_V * phases // 1000
+
+
+def feed_ma(power_w: float, efficiency: float) -> int:
+    """Current on each of the three phases that feed a DC outlet giving this power, rounded up."""
+    return ceil(power_w * 1000 / (3 * NOMINAL_VOLTAGE_V * efficiency) - 1e-6)
+
+
+def fed_w(current_ma: int, efficiency: float) -> int:
+    """Power that a DC outlet gives when its feed carries this on each of three phases, rounded down."""
+    return floor(current_ma * 3 * NOMINAL_VOLTAGE_V * efficiency / 1000 + 1e-6)

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from controller.decision import Alarm, Because, Decision, Memory
 from controller.defaults import LINES, NEVER, PHASE_COUNT, TOGETHER, UNKNOWN
-from controller.electrical import LINE_NAMES
+from controller.electrical import LINE_NAMES, PHASES
 from controller.image import Image, Source, Status
 from controller.remarks import NOTES, Remark
 from controller.site import SafeCurrent, Site
@@ -25,6 +25,7 @@ from controller.words import (
     PLANNED,
     REASONS,
     SOURCES,
+    STATION_LIMIT,
     WEIGHED,
     Advice,
 )
@@ -162,6 +163,9 @@ def reason(scene: Scene, row: int) -> Reason:
     if because is Because.FUSE:
         by = source(scene.decision, int(decision["because_grid"]), int(decision["because_phase"]))
         words = SOURCES[by].reason or words
+    grid = int(decision["because_grid"])
+    if because in PLACE_RULES and grid >= 0 and scene.topology.grids[grid]["station"]:
+        words = STATION_LIMIT
     facts = _connector_facts(scene, row)
     if because in SHARED_RULES and scene.image.connectors[row]["weight_percent"] != 100:
         facts["whose"] = "the departure plan" if planned else "its card"
@@ -204,6 +208,20 @@ def notes(scene: Scene, kind: Literal["grid", "connector"], row: int) -> tuple[R
         for note, words in NOTES.items()
         if said & note
     )
+
+
+def rotation_hint(scene: Scene, row: int) -> str:
+    """What the drawing could say of an unconfirmed outlet, as learnt from one-phase cars; empty: nothing.
+
+    One phase is known; the other two are named as if the field turns the right way.
+    """
+    hint = int(scene.memory.connectors[row]["hint"])
+    if hint == 0 or scene.topology.connectors[row]["confirmed"]:
+        return ""
+    chargepoint = scene.topology.connector_names[row].rpartition("/")[0]
+    board = scene.site.rotation(scene.site.chargepoint[chargepoint].fed_by)
+    first = board.index(hint - 1)
+    return " ".join(PHASES[(first + own) % PHASE_COUNT] for own in range(PHASE_COUNT))
 
 
 def chain(scene: Scene, row: int) -> tuple[ChainLink, ...]:
@@ -307,6 +325,8 @@ def _connector_facts(scene: Scene, row: int) -> dict[str, str]:
         **_place_facts(scene, grid, int(decision["because_phase"])),
         "name": connector_name(scene.topology, row),
         "weight": f"{int(scene.image.connectors[row]['weight_percent'])}{THIN}%",
+        "station": chargepoint,
+        "cable": amps(min(int(scene.image.connectors[row]["cable_ma"]), int(nameplate["max_ma"]))),
         "identity": scene.site.chargepoint[chargepoint].identity,
         "max": amps(int(nameplate["max_ma"])),
         "wish": amps(int(scene.image.connectors[row]["wish_ma"])),

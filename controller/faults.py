@@ -13,7 +13,7 @@ from controller.outage import fallback_faults, safe_current_faults
 
 if TYPE_CHECKING:
     from controller.calendar import TimeOfUse
-    from controller.site import Chargepoint, Grid, Meter, Site
+    from controller.site import Chargepoint, Connector, Grid, Meter, Site
 
 
 def faults(site: Site) -> Iterator[str]:
@@ -110,6 +110,8 @@ def _reference_faults(site: Site) -> Iterator[str]:
         if chargepoint.fed_by not in site.grid:
             hint = _meant(chargepoint.fed_by, site.grid)
             yield f'[chargepoint.{name}] fed_by: there is no grid "{chargepoint.fed_by}"{hint}'
+        elif chargepoint.max_current_a is not None and site.station_of(chargepoint.fed_by) != name:
+            yield f'[grid."{name} station"]: max_current_a of the chargepoint makes this board; rename it.'
         yield from _connector_faults(name, chargepoint)
     yield from _storage_faults(site)
     yield from _twice("grid", "id", {name: grid.id for name, grid in site.grid.items()})
@@ -144,8 +146,15 @@ def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:
     numbers = [connector.number for connector in chargepoint.connector]
     if len(set(numbers)) != len(numbers):
         yield f"[chargepoint.{name}] connector: a connector number occurs twice; number them 1, 2, 3."
+    least = max(connector.min_current_a for connector in chargepoint.connector)
+    if chargepoint.max_current_a is not None and min(chargepoint.max_current_a) < least:
+        yield (
+            f"[chargepoint.{name}] max_current_a: {min(chargepoint.max_current_a):g} is below min_current_a"
+            f" {least:g}, so that no car could ever charge; raise it."
+        )
     for connector in chargepoint.connector:
-        if connector.min_current_a > connector.max_current_a:
+        yield from _outlet_faults(f"[chargepoint.{name}] connector {connector.number}", connector)
+        if connector.min_current_a > connector.max_current_a and connector.kind == "ac":
             yield (
                 f"[chargepoint.{name}] connector {connector.number}: min_current_a"
                 f" {connector.min_current_a:g} is above max_current_a {connector.max_current_a:g};"
@@ -191,6 +200,26 @@ def _storage_faults(site: Site) -> Iterator[str]:
                 f"[battery.{name}] strategy: peak shaving needs target_w, the import of the connection in W"
                 " that it holds; add it."
             )
+
+
+def _outlet_faults(place: str, connector: Connector) -> Iterator[str]:
+    """What does not fit together in one outlet: its set-points, and AC with DC."""
+    steps = connector.steps_a
+    if steps:
+        if list(steps) != sorted(set(steps)):
+            yield f"{place} steps_a: set-points ascend, each once; write them like [6, 8, 10, 13, 16]."
+        elif steps[0] < connector.min_current_a or steps[-1] > connector.max_current_a:
+            yield (
+                f"{place} steps_a: {steps[0]:g} to {steps[-1]:g} A does not lie between"
+                f" min_current_a {connector.min_current_a:g} and max_current_a {connector.max_current_a:g};"
+                " mend one of them."
+            )
+    if connector.kind == "ac" and (connector.max_power_w is not None or connector.min_power_w is not None):
+        yield f'{place}: watts are for kind = "dc"; give max_current_a and min_current_a, or say "dc".'
+    if connector.kind == "dc" and connector.min_current_a > connector.max_current_a:
+        yield f"{place}: min_power_w is more than the outlet gives; lower it, or raise max_power_w."
+    if connector.kind == "dc" and connector.phases == 1:
+        yield f"{place} phases: a DC outlet takes its power from three phases; leave phases out."
 
 
 def _twice(table: str, key: str, values: dict[str, Any]) -> Iterator[str]:

@@ -107,11 +107,11 @@ def _learn_phases(cy: Cycle, c: int) -> None:
         work["reading_ma"][p] = kept["reading_ma"][p]
         if kept["phases"][p] == 1 and bits & (1 << p) == 0:
             kept["phases"][p] = 0
-            _take_phase_off(cy, c, p)
+            take_phase_off(cy, c, p)
 
 
 @kernel
-def _take_phase_off(cy: Cycle, c: int, p: int) -> None:
+def take_phase_off(cy: Cycle, c: int, p: int) -> None:
     """The estimate was lower by what the connector was wrongly held to draw there: put it back."""
     now = cy.clock[0]["now_ms"]
     kept = cy.kept[c]

@@ -123,6 +123,8 @@ CONNECTOR_REPORT = np.dtype(
         ("minimum_speed", "i8"),  # 1: its card charges at the minimum
         ("solar", "i8"),  # mode of its card or session, 0: that of its grid
         ("never_zero", "i8"),  # 1: its car does not wake up again, so it is the last to be turned off
+        ("priority_class", "i8"),  # of its card, 1 first; 0: that of the outlet
+        ("cable_ma", "i8"),  # rating of the cable, UNLIMITED_MA where the box does not say
         ("stop", "i8"),  # 0, or Source.MAINTENANCE, Source.EMERGENCY_STOP
         ("unsupported", "i8"),  # 1: it refused what it was brought in with; a person must help
         ("soc_percent", "i8"),  # state of charge of the car, UNKNOWN where nobody says
@@ -190,6 +192,7 @@ def blank_image(topology: Topology) -> Image:
     connectors["soc_percent"] = UNKNOWN
     connectors["total_ma"] = UNKNOWN
     connectors["weight_percent"] = 100
+    connectors["cable_ma"] = UNLIMITED_MA
     connectors["wish_ma"] = topology.connectors["max_ma"]
     for devices in (image.batteries, image.inverters):
         devices["at_ms"] = NEVER

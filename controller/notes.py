@@ -23,6 +23,7 @@ from controller.defaults import (
 )
 from controller.image import Source, Status
 from controller.kernel import kernel
+from controller.waking import ASLEEP
 from controller.work import Cycle
 
 FULL = int(Note.FULL)
@@ -172,7 +173,8 @@ def _car_note(cy: Cycle, c: int) -> int:
     if cy.wanted[c]["because"] == BECAUSE_FUSE and work["why_grid"] >= 0:
         note |= cy.wanted_grids[work["why_grid"]]["note"] & LIMITS
     asleep = kept["on_since_ms"] != NEVER and now - kept["on_since_ms"] >= SLEEP_AFTER_MS
-    if kept["resuming"] == 1 and kept["target_ma"] > 0 and work["fresh"] == 1 and asleep:
+    unused = kept["resuming"] == 1 and kept["target_ma"] > 0 and work["fresh"] == 1 and asleep
+    if unused or kept["sleep"] == ASLEEP:
         note |= SLEEP
     elif kept["full"] == 1:
         note |= FULL

@@ -24,6 +24,7 @@ from controller.defaults import (
 from controller.demand import worth_ma
 from controller.kernel import kernel
 from controller.limits import is_hot
+from controller.steps import above_ma, at_most_ma
 from controller.storage import yield_charging
 from controller.work import Cycle
 
@@ -221,8 +222,7 @@ def _book_floor(cy: Cycle, c: int, stage: int) -> int:
     wish = cy.work[c]["wish_ma"]
     if stage >= CUT_TO_WISHES:
         return int(wish)
-    step = cy.built[c]["step_ma"]
-    used = (cy.work[c]["draw_ma"] + step - 1) // step * step
+    used = above_ma(cy.built[c], cy.work[c]["draw_ma"] - 1)
     return int(max(wish, used, cy.built[c]["min_ma"]))
 
 
@@ -290,8 +290,7 @@ def _cut_target(cy: Cycle, c: int, line: int, stage: int, need: int) -> int:
         need = need * 3
     elif cy.kept[c]["known"] == 1:
         need = -(-need // cy.work[c]["load"][line])
-    step = cy.built[c]["step_ma"]
-    target = (_sure_draw(cy, c, line) - need) // step * step
+    target = at_most_ma(cy.built[c], _sure_draw(cy, c, line) - need)
     return max(target, cy.built[c]["min_ma"])
 
 
@@ -387,16 +386,16 @@ def _prove(cy: Cycle) -> None:
             continue
         if cy.wanted[c]["put"] == 1 or _has_panic(cy, c) or work["stop"] != 0:
             continue
-        step = cy.built[c]["step_ma"]
         draw = work["draw_ma"]
         draws = work["fresh"] == 1 and draw >= cy.built[c]["min_ma"] + DRAWING_MA
         started = kept["proof_peak_ma"] > 0 and kept["observed"] == 0
         if kept["proven"] == 1:
             if work["fresh"] == 1 and kept["observed"] == 1:
-                put(cy, c, max(draw // step * step, cy.built[c]["min_ma"]) if draws else 0)
+                put(cy, c, max(at_most_ma(cy.built[c], draw), cy.built[c]["min_ma"]) if draws else 0)
         elif draws and not started:
             kept["proof_peak_ma"] = draw
-            lower = max(draw * PROOF_STEP_PER_MILLE // 1000 // step * step, cy.built[c]["min_ma"])
+            lower = at_most_ma(cy.built[c], draw * PROOF_STEP_PER_MILLE // 1000)
+            lower = max(lower, cy.built[c]["min_ma"])
             if kept["limit_known"] == 0 or lower < kept["target_ma"]:
                 put(cy, c, lower)  # else a cut is on its way and proves as much
         elif started and kept["target_ma"] > 0:
@@ -414,8 +413,7 @@ def _prove(cy: Cycle) -> None:
 @kernel
 def offer_proof(cy: Cycle, c: int) -> None:
     """Offer a waiting car enough to show whether its box obeys; booked at its maximum meanwhile."""
-    step = cy.built[c]["step_ma"]
-    offer = min(PROOF_OFFER_MA, cy.built[c]["max_ma"]) // step * step
+    offer = at_most_ma(cy.built[c], min(PROOF_OFFER_MA, cy.built[c]["max_ma"]))
     cy.kept[c]["proof_peak_ma"] = 0
     put(cy, c, max(offer, cy.built[c]["min_ma"]))
 

@@ -27,18 +27,24 @@ def fallback_faults(site: Site) -> Iterator[str]:
             worst = _worst_load_a(site, name, phase)
             alone = sum(_boxes_alone_a(site, name, phase)) + sum(_batteries_alone_a(site, name, phase))
             if worst + alone > limit + 1e-9:
+                place = _place(name, site.station_of(name))
                 yield (
-                    sentence(name, phase, limit, worst, alone)
+                    sentence(place, phase, limit, worst, alone)
                     + ": lower fallback_a and set lease_s, or declare"
                     ' accept_unsafe_fallback = "reason, name".'
                 )
                 break
 
 
-def sentence(grid: str, phase: int, limit_a: float, load_a: float, boxes_a: float) -> str:
+def _place(grid: str, station: str | None) -> str:
+    """Where the site file says the limit of this grid."""
+    return f"[grid.{grid}]" if station is None else f"[chargepoint.{station}] max_current_a:"
+
+
+def sentence(place: str, phase: int, limit_a: float, load_a: float, boxes_a: float) -> str:
     """Why a phase is not safe without its controller."""
     return (
-        f"[grid.{grid}] if the controller dies now, {electrical.PHASES[phase]} may reach"
+        f"{place} if the controller dies now, {electrical.PHASES[phase]} may reach"
         f" {load_a + boxes_a:g} A on a {limit_a:g} A fuse (worst load {load_a:g} A, chargepoints alone"
         f" {boxes_a:g} A)"
     )
@@ -46,14 +52,16 @@ def sentence(grid: str, phase: int, limit_a: float, load_a: float, boxes_a: floa
 
 def if_it_dies(topology: Topology, decision: Decision) -> Iterator[str]:
     """The same for the live state, one sentence per grid that is not safe; none: safe."""
-    for name, built, row in zip(topology.grid_names, topology.grids, decision.grids, strict=True):
+    for g, name in enumerate(topology.grid_names):
+        built, row = topology.grids[g], decision.grids[g]
         over = row["alone_ma"] - built["limit_ma"]
         phase = int(over.argmax())
         if over[phase] > 0:
             load_a = int(row["dead_load_ma"][phase]) / 1000
             boxes_a = int(row["alone_ma"][phase]) / 1000 - load_a
             limit_a = int(built["limit_ma"][phase]) / 1000
-            yield sentence(name, phase, limit_a, load_a, round(boxes_a, 3)) + "."
+            place = _place(name, topology.station_of(g))
+            yield sentence(place, phase, limit_a, load_a, round(boxes_a, 3)) + "."
 
 
 def dead_load_a(site: Site, grid: str, phase: int) -> float:

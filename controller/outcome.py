@@ -28,6 +28,7 @@ from controller.image import Source
 from controller.kernel import kernel
 from controller.raises import may_raise, next_round_ms, wants_raise
 from controller.topology import PANIC
+from controller.waking import next_look_ms
 from controller.work import Cycle
 
 B_IDLE = int(Because.IDLE)
@@ -282,6 +283,9 @@ def _look_again(cy: Cycle) -> None:
     site = cy.wanted_site[0]
     settled = cy.kept_site[0]["round_open"] == 0
     due = now + SETTLED_MS
+    if cy.kept_site[0]["lone"] > 0:
+        settled = False
+        due = now + CYCLE_MS
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
         restless = grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1
@@ -359,6 +363,9 @@ def _connector_due(cy: Cycle, c: int, waiting: bool) -> int:
         due = _from_then_on(now, due, max(_look_from_ms(cy, c), kept["asked_at_ms"] + ASK_EVERY_MS))
     if waiting and kept["on_since_ms"] != NEVER:
         due = _from_then_on(now, due, kept["on_since_ms"] + SLOT_MS)
+    wakes = next_look_ms(kept)
+    if wakes != NEVER:
+        due = _sooner(now, due, wakes)
     if kept["full"] == 1:
         due = _sooner(now, due, kept["probe_at_ms"] + FULL_PROBE_EVERY_MS)
         if kept["off_since_ms"] != NEVER:

@@ -19,6 +19,7 @@ from controller.defaults import (
 from controller.demand import worth_ma
 from controller.kernel import kernel
 from controller.orders import offer_proof, put
+from controller.steps import at_most_ma
 from controller.work import Cycle
 
 
@@ -153,13 +154,12 @@ def _room(cy: Cycle, c: int) -> int:
 @kernel
 def _raise(cy: Cycle, c: int) -> None:
     kept = cy.kept[c]
-    step = cy.built[c]["step_ma"]
     room = _room(cy, c)
     if room < 0:
         return
     target = min(cy.work[c]["wish_ma"], kept["committed_ma"] + room)
     if target != cy.work[c]["wish_ma"]:
-        target = target // step * step
+        target = at_most_ma(cy.built[c], target)
     enough = target > kept["target_ma"] and _worth_raising(cy, c, target - kept["target_ma"])
     if target >= cy.built[c]["min_ma"] and enough:
         keep_alone(cy, c, max(target - kept["committed_ma"], 0))

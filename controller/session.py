@@ -66,6 +66,12 @@ def _begin(built: Any, kept: Any, now: int) -> None:
     kept["solar_on"] = 0
     kept["solar_since_ms"] = NEVER
     kept["solar_tried_ms"] = NEVER
+    kept["sleep"] = 0
+    kept["wake_at_ms"] = NEVER
+    kept["wake_tries"] = 0
+    kept["delicate"] = 0
+    kept["learn_tries"] = 0
+    kept["learn_cap_ma"] = 0
     kept["off_since_ms"] = now
     kept["on_since_ms"] = NEVER
     kept["proof_failed_at_ms"] = NEVER
@@ -79,10 +85,12 @@ def book_every_phase(built: Any, kept: Any) -> None:
     for p in range(3):
         kept["phases"][p] = built["possible"][p]
         possible += built["possible"][p]
-    kept["known"] = int(possible == 1)
+    kept["known"] = int(possible == 1 or built["balanced"] == 1)
     kept["evidence"] = 0
     kept["evidence_count"] = 0
     kept["spread"] = 0
+    kept["learnt"] = 0
+    kept["learnt_steps"] = 0
 
 
 @kernel

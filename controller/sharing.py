@@ -19,6 +19,7 @@ from controller.defaults import (
     UNLIMITED_MA,
 )
 from controller.kernel import kernel
+from controller.steps import above_ma, at_most_ma
 from controller.storage import open_storage_room
 from controller.work import Cycle
 
@@ -34,13 +35,34 @@ HIGHEST_LEVEL = UNLIMITED_MA * UNIT
 
 @kernel
 def share(cy: Cycle) -> None:
-    """Fill `work.wish_ma` with whole steps that fit every grid and phase, and why it is not more."""
+    """Fill `work.wish_ma` with whole steps that fit every grid and phase, and why it is not more.
+
+    With strict classes a class is served in full before the next begins; else there is one class, 0.
+    """
     _open_room(cy)
     _choose_proofs(cy)
-    _admit(cy)
-    _fill(cy)
-    _quantise(cy)
+    share_class = _next_class(cy, -1)
+    while share_class >= 0:
+        _admit(cy, share_class)
+        _fill(cy, share_class)
+        _quantise(cy, share_class)
+        share_class = _next_class(cy, share_class)
     _keep_doors_open(cy)
+
+
+@kernel
+def _next_class(cy: Cycle, share_class: int) -> int:
+    """The first class behind this one with anybody in it, -1: there is none."""
+    if len(cy.built) == 0 or (cy.built[0]["strict"] == 0 and share_class == 0):
+        return -1
+    if cy.built[0]["strict"] == 0:
+        return 0
+    found = -1
+    for c in range(len(cy.built)):
+        behind = cy.work[c]["share_class"]
+        if behind > share_class and (found < 0 or behind < found) and _sharing(cy, c, behind):
+            found = behind
+    return found
 
 
 @kernel
@@ -152,7 +174,7 @@ def _reserve(cy: Cycle, c: int, current_ma: int) -> None:
 
 
 @kernel
-def _sharing(cy: Cycle, c: int) -> bool:
+def _sharing(cy: Cycle, c: int, share_class: int) -> bool:
     work = cy.work[c]
     kept = cy.kept[c]
     return bool(
@@ -160,28 +182,30 @@ def _sharing(cy: Cycle, c: int) -> bool:
         and kept["proven"] == 1
         and kept["limit_known"] == 1
         and work["last"] == 0
+        and work["share_class"] == share_class
         and work["cap_ma"] >= work["min_ma"]
         and work["stop"] == 0
     )
 
 
 @kernel
-def _admit(cy: Cycle) -> None:
+def _admit(cy: Cycle, share_class: int) -> None:
     """Minimums in the order of the queue; one that does not fit is skipped and bars nobody."""
     everybody = True
     for c in range(len(cy.built)):
-        if _sharing(cy, c):
+        if _sharing(cy, c, share_class):
             _take(cy, c, cy.work[c]["min_ma"])
     for g in range(len(cy.grids)):
         for line in range(cy.grids[g]["lines"]):
             everybody = everybody and cy.grids[g]["spare_ma"][line] >= 0
     if everybody:
         for c in range(len(cy.built)):
-            cy.work[c]["admitted"] = int(_sharing(cy, c))
+            if _sharing(cy, c, share_class):
+                cy.work[c]["admitted"] = 1
         return
     waiting = 0
     for c in range(len(cy.built)):
-        if _sharing(cy, c):
+        if _sharing(cy, c, share_class):
             _take(cy, c, -cy.work[c]["min_ma"])
             cy.work[waiting]["queue"] = c
             waiting += 1
@@ -217,16 +241,17 @@ def _sort_queue(cy: Cycle, count: int) -> None:
 
 
 @kernel
-def _fill(cy: Cycle) -> None:
+def _fill(cy: Cycle, share_class: int) -> None:
     """Progressive filling from the minimums up; leaves unrounded mA in `wish_ma`."""
     left = 0
     event = HIGHEST_LEVEL
     for g in range(len(cy.grids)):
+        cy.grids[g]["bound"] = 0
         for line in range(cy.grids[g]["lines"]):
             cy.grids[g]["spare_u"][line] = max(cy.grids[g]["spare_ma"][line], 0) * UNIT
     for c in range(len(cy.built)):
         work = cy.work[c]
-        if work["admitted"] == 1:
+        if work["admitted"] == 1 and work["share_class"] == share_class:
             cy.work[left]["queue"] = c
             work["wish_ma"] = work["min_ma"]
             work["start_level"] = work["min_ma"] * UNIT // work["weight"]
@@ -320,23 +345,20 @@ def _stop(cy: Cycle, c: int, level: int, g: int, p: int) -> None:
 
 
 @kernel
-def _quantise(cy: Cycle) -> None:
+def _quantise(cy: Cycle, share_class: int) -> None:
     """Whole steps of the box; the remainder step by step, first to who already has it."""
     for c in range(len(cy.built)):
         work = cy.work[c]
-        if work["admitted"] == 0:
+        if work["admitted"] == 0 or work["share_class"] != share_class:
             continue
-        step = cy.built[c]["step_ma"]
-        exact = work["wish_ma"]
-        work["wish_ma"] = max(exact // step * step, work["min_ma"])
+        work["wish_ma"] = max(at_most_ma(cy.built[c], work["wish_ma"]), work["min_ma"])
         _take(cy, c, work["wish_ma"] - work["min_ma"])
     for turn in range(2):
         for c in range(len(cy.built)):
             work = cy.work[c]
-            if work["frozen"] != STOPPED or work["why"] != FUSE:
+            if work["frozen"] != STOPPED or work["why"] != FUSE or work["share_class"] != share_class:
                 continue
-            step = cy.built[c]["step_ma"]
-            more = min(step - (work["wish_ma"] % step), work["cap_ma"] - work["wish_ma"])
+            more = min(above_ma(cy.built[c], work["wish_ma"]), work["cap_ma"]) - work["wish_ma"]
             has_it = cy.kept[c]["target_ma"] >= work["wish_ma"] + more
             if more > 0 and (turn == 0) == has_it and _step_fits(cy, c, more):
                 work["wish_ma"] += more
@@ -365,7 +387,8 @@ def _keep_doors_open(cy: Cycle) -> None:
         work = cy.work[c]
         if work["last"] == 0 or kept["proven"] == 0 or kept["limit_known"] == 0 or work["stop"] != 0:
             continue
-        work["why"] = FULL
+        if kept["full"] == 1:
+            work["why"] = FULL
         rested = kept["off_since_ms"] == NEVER or now - kept["off_since_ms"] >= SLOT_MS
         if (kept["target_ma"] > 0 or rested) and _step_fits(cy, c, work["min_ma"]):
             work["wish_ma"] = work["min_ma"]

@@ -20,6 +20,7 @@ from pydantic import (
     Tag,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from controller import electrical
@@ -28,6 +29,7 @@ from controller.calendar import TimeOfUse
 from controller.defaults import (
     MARGIN_MIN_MA,
     MARGIN_PER_MILLE,
+    MAX_STEPS,
     PANIC_PER_MILLE,
     SOLAR_START_MS,
     SOLAR_STOP_MS,
@@ -56,6 +58,8 @@ RotationText = Annotated[Rotation, BeforeValidator(_as_rotation)]
 
 Power = Annotated[float, Field(strict=True, ge=0, le=100_000_000)]
 Soc = Annotated[float, Field(strict=True, ge=0, le=1)]
+Watts = Annotated[float, Field(strict=True, gt=0, le=10_000_000)]
+PriorityClass = Annotated[int, Field(strict=True, ge=1, le=9)]
 
 
 class SafeCurrent(_Table):
@@ -140,16 +144,44 @@ class Meter(_Table):
 
 
 class Connector(_Table):
-    """One outlet. `rotation` says how it hangs on its board; it counts once a person has confirmed it."""
+    """One outlet. `rotation` says how it hangs on its board; it counts once a person has confirmed it.
+
+    A DC outlet is rated in watts at the car; its currents are those of its feed, the same on three phases.
+    """
 
     number: Number = Field(ge=1, le=64)
+    kind: Literal["ac", "dc"] = "ac"
     max_current_a: Amps
     min_current_a: Amps = 6.0
+    max_power_w: Watts | None = None
+    min_power_w: Watts | None = None
+    efficiency: Annotated[float, Field(strict=True, ge=0.5, le=1)] = 0.93
+    """Of a DC outlet: what comes out at the car of what goes in."""
     step_a: Annotated[float, Field(strict=True, ge=0.1, le=63)] = 1.0
+    steps_a: Annotated[tuple[Amps, ...], Field(max_length=MAX_STEPS)] = ()
+    """The only set-points that the box knows, ascending; empty: multiples of `step_a`."""
     phases: Literal[1, 3] = 3
     rotation: RotationText = electrical.STRAIGHT
     rotation_confirmed_by: str = ""
     weight_percent: Annotated[int, Field(strict=True, ge=1, le=1000)] = 100
+    priority_class: PriorityClass = 5
+    """1 is served before 9; see `Site.sharing`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _feed_of_a_dc_outlet(cls, table: Any) -> Any:
+        """Currents of the feed from watts at the car: the largest rounded up, so that it is never less."""
+        if not isinstance(table, dict) or table.get("kind") != "dc":
+            return table
+        watts, efficiency = table.get("max_power_w"), table.get("efficiency", 0.93)
+        if not isinstance(watts, int | float) or not isinstance(efficiency, int | float) or efficiency <= 0:
+            raise ValueError('a connector of kind "dc" needs max_power_w, like 50000')
+        table = dict(table)
+        fed_a = electrical.feed_ma(watts, efficiency) / 1000
+        table["max_current_a"] = min(float(table.get("max_current_a", fed_a)), fed_a)
+        if isinstance(least := table.get("min_power_w"), int | float):
+            table["min_current_a"] = electrical.feed_ma(least, efficiency) / 1000
+        return table
 
     @field_validator("max_current_a")
     @classmethod
@@ -169,6 +201,8 @@ class Chargepoint(_Table):
     lease_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 0
     """Orders decay to `fallback_a` after this long; 0: the box keeps its last limit for ever."""
     sample_interval_s: Annotated[int, Field(strict=True, ge=1, le=900)] = 10
+    max_current_a: PhaseAmps | None = None
+    """Most that all its connectors take together; it becomes a board of its own."""
     connector: tuple[Connector, ...] = Field(min_length=1)
     profile: tuple[ProfileSet, ...] = ()
     link: dict[str, Any] = Field(default_factory=dict)
@@ -224,6 +258,12 @@ class Inverter(_Storing):
 
 
 Departures = Literal["off", "least_laxity", "horizon"]
+STATION = " station"
+
+
+def station(chargepoint: str) -> str:
+    """Name of the board that stands for the limit of a whole chargepoint."""
+    return f"{chargepoint}{STATION}"
 
 
 class Site(_Table):
@@ -239,6 +279,10 @@ class Site(_Table):
     inverter: dict[str, Inverter] = Field(default_factory=dict)
     departures: Departures = "off"
     """Whether a planner beside the loop uses what is known of departures and needs, and which."""
+    sharing: Literal["minimum for all first", "strict"] = "minimum for all first"
+    """Priority classes: who gets its minimum first, or who is served in full before the next class begins."""
+    learn_phases: bool = False
+    """Learn the phases of unconfirmed outlets from lone steps, for which cars are lowered now and then."""
     accept_unsafe_fallback: str = ""
     """`"reason, name"`: somebody answers for a site that is not safe when the controller dies."""
     box: dict[str, Any] = Field(default_factory=dict)
@@ -253,6 +297,33 @@ class Site(_Table):
             close = get_close_matches(value, available_timezones(), n=1)
             hint = f'did you mean "{close[0]}"?' if close else 'write it like "Europe/Amsterdam"'
             raise ValueError(f"there is no such time zone; {hint}") from None
+
+    @model_validator(mode="after")
+    def _stations_are_boards(self) -> Site:
+        """A station limit is a board between the station and its grid, without load and so without margin.
+
+        Wires, sums, fuses and reasons need to know of nothing else. Read again, a site stays as it is.
+        """
+        for name, chargepoint in self.chargepoint.items():
+            board = station(name)
+            limit = chargepoint.max_current_a
+            if limit is None or chargepoint.fed_by not in self.grid or board in self.grid:
+                continue  # without a limit, with a fault that is told elsewhere, or drawn already
+            self.grid[board] = Grid(
+                id=1 + max(grid.id for grid in self.grid.values()),
+                fed_by=chargepoint.fed_by,
+                max_current_a=limit,
+                margin_a=0.0,
+                chargepoints_only=True,
+            )
+            self.chargepoint[name] = chargepoint.model_copy(update={"fed_by": board})
+        return self
+
+    def station_of(self, grid: str) -> str | None:
+        """The chargepoint whose own limit this grid stands for."""
+        name = grid.removesuffix(STATION)
+        of = self.chargepoint.get(name)
+        return name if of is not None and of.max_current_a is not None and of.fed_by == grid else None
 
     def main(self) -> str:
         """Name of the grid that is the connection."""

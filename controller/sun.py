@@ -13,6 +13,7 @@ from typing import Any
 from controller.decision import Because
 from controller.defaults import CYCLE_MS, NEVER, SLOT_MS, TOGETHER
 from controller.kernel import kernel
+from controller.steps import above_ma, at_most_ma
 from controller.topology import BOOST, SOLAR_ONLY
 from controller.work import Cycle
 
@@ -160,7 +161,7 @@ def _hand_out(cy: Cycle, left: int, hidden: int) -> None:
         if work["commandable"] == 0 or solar_mode(cy, c) < BOOST or work["last"] == 1:
             continue
         if hidden > 0 and work["solar_ma"] > 0:
-            work["solar_ma"] = max(work["solar_ma"], cy.kept[c]["target_ma"] + cy.built[c]["step_ma"])
+            work["solar_ma"] = max(work["solar_ma"], above_ma(cy.built[c], cy.kept[c]["target_ma"]))
         _narrow(cy.built[c], work)
 
 
@@ -177,7 +178,7 @@ def _appetite(cy: Cycle, c: int) -> int:
 def _narrow(built: Any, work: Any) -> None:
     cap = work["solar_ma"]
     if cap > 0:
-        cap = max(cap // built["step_ma"] * built["step_ma"], work["min_ma"])
+        cap = max(at_most_ma(built, cap), work["min_ma"])
     if cap < work["cap_ma"]:
         work["cap_ma"] = cap
         work["why"] = SOLAR

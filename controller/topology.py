@@ -12,7 +12,7 @@ import numpy as np
 
 from controller import electrical
 from controller.breaker import time_constant_ms
-from controller.defaults import MAX_DEPTH, UNLIMITED_MA
+from controller.defaults import MAX_DEPTH, MAX_STEPS, UNLIMITED_MA
 from controller.outage import dead_load_a
 from controller.site import Battery, Inverter, SafeCurrent, Site
 from controller.table import Table
@@ -40,6 +40,7 @@ GRID = np.dtype(
         ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
         ("dead_load_ma", "i8", (3,)),  # the same as its rule counts it, with what batteries do alone
         ("accepted", "i8"),  # 1: somebody answers for a site that is not safe without its controller
+        ("station", "i8"),  # 1: the limit of one chargepoint over its connectors
         ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
         ("feeds_in", "i8"),  # 1: something feeds in here that nobody has drawn
         ("sourceless", "i8"),  # 1: neither here nor on a board under it does anything feed in
@@ -67,10 +68,16 @@ CONNECTOR = np.dtype(
         ("phase", "i8", (3,)),  # site phase of the connector's own L1 L2 L3
         ("possible", "i8", (3,)),  # 1: it could load this site phase
         ("confirmed", "i8"),  # a person has confirmed the rotation
+        ("learns", "i8"),  # 1: nobody has, and its phases may be learnt from lone steps
+        ("balanced", "i8"),  # 1: loads all three phases alike, whatever car (DC)
         ("max_ma", "i8"),
         ("min_ma", "i8"),
         ("step_ma", "i8"),
+        ("steps", "i8"),  # number of set-points that the box knows, 0: multiples of `step_ma`
+        ("steps_ma", "i8", (MAX_STEPS,)),  # these, ascending
         ("weight", "i8"),  # percent
+        ("priority_class", "i8"),  # 1 first
+        ("strict", "i8"),  # 1: a class is served in full before the next begins
         ("fallback_ma", "i8"),
         ("lease_ms", "i8"),
         ("solar", "i8"),  # mode of its grid
@@ -148,6 +155,12 @@ class Topology(NamedTuple):
     battery_names: tuple[str, ...]
     inverter_names: tuple[str, ...]
 
+    def station_of(self, grid: int) -> str | None:
+        """The chargepoint whose own limit this grid stands for."""
+        if self.grids[grid]["station"] == 0:
+            return None
+        return self.connector_names[self.connectors["path"][:, 0].tolist().index(grid)].rpartition("/")[0]
+
 
 def compile_site(site: Site) -> Topology:
     """Compile a validated site. Raises ValueError when the tree is deeper than MAX_DEPTH."""
@@ -184,6 +197,7 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         roles = {meter.role: m for m, meter in enumerate(meters) if meter.grid == name}
         row["guard"] = roles.get("guard", -1)
         row["kind"] = GUARD if "guard" in roles else CONSUMER if "consumer" in roles else NO_METER
+        row["station"] = site.station_of(name) is not None
         row["excluded"] = any(name in meter.excludes for meter in meters)
         row["accepted"] = bool(site.accept_unsafe_fallback)
         row["feeds_in"], row["sourceless"] = name in feeding, name not in fed
@@ -245,12 +259,18 @@ def _connectors(site: Site, names: tuple[str, ...]) -> Table:
         turned = electrical.through(site.rotation(chargepoint.fed_by), connector.rotation)
         row["phase"] = turned
         row["confirmed"] = bool(connector.rotation_confirmed_by)
+        row["learns"] = site.learn_phases and connector.kind == "ac" and not row["confirmed"]
         only_one = connector.phases == 1 and row["confirmed"]
         row["possible"] = [int(not only_one or phase == turned[0]) for phase in range(3)]
         row["max_ma"] = electrical.milliamps(connector.max_current_a)
-        row["min_ma"] = electrical.milliamps(connector.min_current_a)
+        row["min_ma"] = electrical.milliamps(max(connector.min_current_a, *connector.steps_a[:1], 0.0))
         row["step_ma"] = electrical.milliamps(connector.step_a)
+        row["balanced"] = connector.kind == "dc"
+        row["steps"] = len(connector.steps_a)
+        row["steps_ma"][: len(connector.steps_a)] = [electrical.milliamps(step) for step in connector.steps_a]
         row["weight"] = connector.weight_percent
+        row["priority_class"] = connector.priority_class
+        row["strict"] = site.sharing == "strict"
         row["fallback_ma"] = electrical.milliamps(chargepoint.fallback_a)
         modes = [
             mode for grid in site.path(chargepoint.fed_by) if (mode := site.grid[grid].solar) is not None

@@ -205,10 +205,12 @@ def _believe_connector(cy: Cycle, c: int) -> None:
     kept["reading_at_ms"] = seen["reading_at_ms"]
     cy.work[c]["news"] = 1
     for own in range(3):
-        value = seen["current_ma"][own]
-        if value == UNKNOWN:
-            value = highest
         p = cy.built[c]["phase"][own]
+        value = seen["current_ma"][own]
+        if kept["learnt"] == 1:  # which of its own phases is which is not known, only where they are
+            value = highest * kept["phases"][p]
+        elif value == UNKNOWN:
+            value = highest
         moved = max(value, 0) - kept["reading_ma"][p]
         kept["reading_ma"][p] = max(value, 0)
         if moved != 0 and kept["previous_at_ms"] != NEVER:

@@ -146,6 +146,22 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "the car seems to be full",
         "The car: once an hour it is asked whether it wants more.",
     ),
+    Because.CARD_MINIMUM: (
+        "slow",
+        "its card charges at the least current",
+        "Another card, or that card without its mark for slow charging.",
+    ),
+    Because.CABLE: ("cable", "its cable bears no more than {cable}", "A thicker cable."),
+    Because.LEARNING: (
+        "phases",
+        "it was lowered for a moment to see which phases the car loads",
+        "Nothing to do: it comes back within a minute. A confirmed rotation of {identity} ends these tests.",
+    ),
+    Because.ASLEEP: (
+        "asleep",
+        "the car has not resumed after a pause and is being woken",
+        "The car: unlock it or plug it out and in again. It is woken three times at most.",
+    ),
 }
 
 
@@ -186,6 +202,14 @@ SOURCES: Final[dict[Source, Origin]] = {
     Source.CARD: _told("the card", "Change the card's settings."),
     Source.PLANNER: _told("the planner", "Nothing to do: it is planned to be ready in time."),
 }
+
+
+STATION_LIMIT: Final = (
+    "Station limit",
+    "all outlets of {station} together may take no more than {limit}",
+    "Fewer cars at {station}, or a higher max_current_a of it.",
+)
+"""In place of the fuse, where the board is a station's own limit."""
 
 IDLE_BY_STATUS: Final[dict[Status, tuple[str, str, str]]] = {
     Status.NONE: (

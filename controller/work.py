@@ -87,6 +87,7 @@ WORK_CONNECTOR = np.dtype(
         ("min_ma", "i8"),
         ("cap_ma", "i8"),
         ("weight", "i8"),
+        ("share_class", "i8"),  # classes are served one after the other; 0: all at once
         ("last", "i8"),  # 1: seems full; served from what others leave
         ("admitted", "i8"),
         ("frozen", "i8"),

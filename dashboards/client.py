@@ -104,6 +104,7 @@ class Connector(TypedDict):
     draws_per_phase_a: list[Amps]
     booked_phases: list[str]
     phases_known: bool
+    rotation_hint: str
     reading_age_s: float | None
     stale: bool
     plugged_for_s: float | None

@@ -14,6 +14,7 @@ from hardware.ledger import Ledger
 
 LONGEST_TAG: Final = 20
 NORMAL_PERCENT: Final = 100
+LAST_CLASS: Final = 9
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Card:
     weight_percent: int = NORMAL_PERCENT
     wish_ma: int | None = None
     """Most that this card's sessions get; None: whatever the outlet can."""
+    minimum_speed: bool = False
+    """Its sessions charge at the least current."""
+    never_zero: bool = False
+    """Its car does not wake up again: the last to be turned off."""
+    priority_class: int = 0
+    """1 is served before 9; 0: that of the outlet."""
     expires_utc: datetime | None = None
     parent: str = ""
     name: str = ""
@@ -63,6 +70,10 @@ class Cards:
             raise ValueError(f'card "{card.tag}": a number has 1 to {LONGEST_TAG} characters')
         if not 1 <= card.weight_percent <= 1000:
             raise ValueError(f'card "{card.tag}": weight_percent is 1 to 1000, not {card.weight_percent}')
+        if not 0 <= card.priority_class <= LAST_CLASS:
+            raise ValueError(
+                f'card "{card.tag}": priority_class is 1 to {LAST_CLASS}, or 0, not {card.priority_class}'
+            )
         card = replace(card, tag=card.tag.upper())
         self._cards[card.tag] = card
         self._ledger.keep_card(_row(card))
@@ -103,4 +114,5 @@ def _row(card: Card) -> dict[str, Any]:
 
 def _card(row: dict[str, Any]) -> Card:
     times = {key: row[key] and datetime.fromisoformat(row[key]) for key in ("expires_utc", "last_used_utc")}
-    return Card(**{**row, **times})
+    marks = {key: bool(row[key]) for key in ("minimum_speed", "never_zero")}
+    return Card(**{**row, **times, **marks})

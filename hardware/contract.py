@@ -116,6 +116,9 @@ class ConnectorLive(_Model):
     draws_per_phase_a: Three
     booked_phases: list[str] = Field(description="phases on which it is booked")
     phases_known: bool
+    rotation_hint: str = Field(
+        description="how it hangs on its board by what one-phase cars taught; a person has to confirm it"
+    )
     reading_age_s: float | None = Field(description="since it last said what it draws")
     stale: bool = Field(description="what it draws is not known any more; the last reading is shown")
     plugged_for_s: float | None

@@ -44,11 +44,22 @@ class _Job:
 
 
 class DurableFile:
-    """`known` lists the work that puts into a new file what memory knows, when the old one is damaged."""
+    """`known` lists the work that puts into a new file what memory knows, when the old one is damaged.
 
-    def __init__(self, path: Path, schema: str, notices: Notices, known: Callable[[], list[Work]]) -> None:
+    `added` are columns (table, name, declaration) that files of older editions do not have yet.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        notices: Notices,
+        known: Callable[[], list[Work]],
+        added: tuple[tuple[str, str, str], ...] = (),
+    ) -> None:
         self._path = path
         self._schema = schema
+        self._added = added
         self._notices = notices
         self._known = known
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -173,12 +184,12 @@ class DurableFile:
         """The file, ready to write; None when it cannot be had now."""
         try:
             try:
-                return _connect(self._path, self._schema)
+                return _connect(self._path, self._schema, self._added)
             except sqlite3.Error as error:
                 if not _is_damage(error):
                     raise
                 self._set_aside(error)
-                return _connect(self._path, self._schema)
+                return _connect(self._path, self._schema, self._added)
         except (sqlite3.Error, OSError) as error:
             self._complain(error)
             return None
@@ -209,7 +220,7 @@ def _is_damage(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
 
 
-def _connect(path: Path, schema: str) -> sqlite3.Connection:
+def _connect(path: Path, schema: str, added: tuple[tuple[str, str, str], ...]) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
     database.row_factory = sqlite3.Row
@@ -222,6 +233,10 @@ def _connect(path: Path, schema: str) -> sqlite3.Connection:
             fault.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise fault
         database.executescript(schema)
+        for table, column, declaration in added:
+            there = {row["name"] for row in database.execute(f"PRAGMA table_info({table})")}
+            if column not in there:
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
     except sqlite3.Error:
         database.close()
         raise

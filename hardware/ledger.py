@@ -51,6 +51,12 @@ CREATE TABLE IF NOT EXISTS orphans (
 ) STRICT;
 """
 
+_ADDED: Final = (
+    ("cards", "minimum_speed", "INTEGER NOT NULL DEFAULT 0"),
+    ("cards", "never_zero", "INTEGER NOT NULL DEFAULT 0"),
+    ("cards", "priority_class", "INTEGER NOT NULL DEFAULT 0"),
+)
+
 
 @dataclass(frozen=True)
 class Transaction:
@@ -102,7 +108,7 @@ class Ledger:
         self._boxes: dict[str, BoxRecord] = {}
         self._cards: dict[str, dict[str, Any]] = {}
         self._next_id = FIRST_ID + int(datetime.now(UTC).timestamp() / 10) % 500_000_000
-        self._file = DurableFile(path, _SCHEMA, notices, self._known)
+        self._file = DurableFile(path, _SCHEMA, notices, self._known, _ADDED)
         database = self._file.open()
         if database is not None:
             self._load(database)

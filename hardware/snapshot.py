@@ -124,6 +124,7 @@ def _connector(scene: Scene, row: int) -> contract.ConnectorLive:
         draws_per_phase_a=[amps(value_ma) for value_ma in draws_ma],
         booked_phases=[PHASES[phase] for phase in range(3) if decision["phases"][phase]],
         phases_known=bool(decision["known"]),
+        rotation_hint=explain.rotation_hint(scene, row),
         reading_age_s=_age_s(scene, int(max(memory["reading_at_ms"], memory["event_at_ms"]))),
         stale=bool(decision["alarm"] & STALE),
         plugged_for_s=_age_s(scene, int(memory["since_ms"])) if plugged else None,

@@ -17,6 +17,7 @@ import numpy as np
 from controller.defaults import ANSWER_MS, CYCLE_MS, DOWN_MS, NEVER, RESEND_MS, UP_MS
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.kernel import kernel
+from controller.site import Connector
 from controller.table import Table
 from scenarios.scenario import Story
 from twin import vehicles
@@ -282,31 +283,32 @@ class Figures:
 
 def possible_wh(story: Story, session: Any, until_ms: int) -> float:
     """What the car would take at its own maximum and the outlet's, from its card until then."""
-    return _possible_wh(story, session, until_ms, _phases(story)[session.connector])
+    return _possible_wh(session, until_ms, _outlets(story)[session.connector])
 
 
-def _possible_wh(story: Story, session: Any, until_ms: int, phases: int) -> float:
+def _possible_wh(session: Any, until_ms: int, outlet: Connector) -> float:
     row = np.zeros(1, vehicles.OUTLET)
-    car, outlet = session.car, story.topology.connectors[session.connector]
+    car = session.car.at(outlet)
     for name in ("plugged", "powered", "transaction"):
         row[name] = 1
     row["decays_at_ms"] = row["react_at_ms"] = NEVER
-    row["pilot_ma"] = outlet["max_ma"]
-    vehicles.seat(row[0], car.on(phases, int(outlet["max_ma"])), session.energy_wh)
+    row["pilot_ma"] = min(round(outlet.max_current_a * 1000), session.cable_ma or vehicles.FAR_MS)
+    row["direct"] = outlet.kind == "dc"
+    vehicles.seat(row[0], car, session.energy_wh)
     begin_ms = max(0, session.plug_in_ms) + session.card_after_ms
     if until_ms > begin_ms:
         vehicles.step(row, begin_ms, until_ms)
     return float(row["energy_wh"][0])
 
 
-def _phases(story: Story) -> list[int]:
-    return [outlet.phases for _, _, outlet in story.site.connectors()]
+def _outlets(story: Story) -> list[Connector]:
+    return [outlet for _, _, outlet in story.site.connectors()]
 
 
 def served(story: Story, world: World) -> tuple[Served, ...]:
     """Every session that came, with what it got until it left or the run ended."""
     found = []
-    phases = _phases(story)
+    outlets = _outlets(story)
     for stay in world.stays:
         if not stay.came:
             continue
@@ -322,7 +324,7 @@ def served(story: Story, world: World) -> tuple[Served, ...]:
                 plug_in_ms=session.plug_in_ms,
                 until_ms=until_ms,
                 asked_wh=session.energy_wh,
-                possible_wh=_possible_wh(story, session, until_ms, phases[session.connector]),
+                possible_wh=_possible_wh(session, until_ms, outlets[session.connector]),
                 delivered_wh=delivered_wh,
             )
         )

@@ -82,7 +82,7 @@ def _stays(result: Result, topology: Topology) -> list[Stay]:
     stays = []
     for served in result.sessions:
         row = topology.connectors[served.connector]
-        car = cars[served.key].on(outlets[served.connector].phases, int(row["max_ma"]))
+        car = cars[served.key].at(outlets[served.connector])
         drawn = {int(phase) for phase in row["phase"][: car.phases]}
         stays.append(
             Stay(

@@ -66,7 +66,7 @@ def free_ports(count):
 
 
 def site(main_a=125):
-    """24 connectors on 16 chargepoints, four grids, two guards and a consumer meter."""
+    """24 connectors on 16 chargepoints, one DC, one station limit; four grids, three meters."""
     turns = ("L1 L2 L3", "L2 L3 L1", "L3 L1 L2")
     ports = dict(zip(("main", "east", "shop"), free_ports(3), strict=True))
     link = {
@@ -84,12 +84,14 @@ def site(main_a=125):
             | ({"rotation_confirmed_by": "installer"} if number % 4 else {})
             for place in range(1, 3 if number > 8 else 2)
         ]
+        if number == 8:
+            connectors = [{"number": 1, "kind": "dc", "max_power_w": 40_000.0, "min_power_w": 4_000.0}]
         chargepoints[name] = {
             "identity": f"NL-SC-{number:04d}",
             "fed_by": ("east", "west", "shop")[number % 3],
             "lease_s": 300 if number % 2 else 0,
             "connector": connectors,
-        }
+        } | ({"max_current_a": 40} if number == 16 else {})
     return build(
         {
             "name": "Same core",

@@ -153,6 +153,8 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "`[conditions.cable.NAME]`", conditions.Cable),
         ("scenarios.md", "`[conditions.transformer]`", conditions.Transformer),
         ("scenarios.md", "`[conditions.pauses]`", conditions.Pauses),
+        ("scenarios.md", "`[conditions.sleepers]`", conditions.Sleepers),
+        ("scenarios.md", "`[conditions.card.NUMBER]`", conditions.CardTerms),
         ("scenarios.md", "The study", Study),
         ("scenarios.md", "`[chargepoint]` of a study", StudyChargepoint),
         ("scenarios.md", "`[building]`", Building),

@@ -45,7 +45,7 @@ def hold(
     outlet["claimed_ma"] = limit_ma
     given_ma = _as_given(outlet, limit_ma)
     if outlet["deaf"] == 0 or (outlet["deaf"] == LOWERINGS and given_ma > outlet["pilot_ma"]):
-        outlet["pilot_ma"] = min(given_ma, connectors[c]["max_ma"])
+        outlet["pilot_ma"] = min(given_ma, connectors[c]["max_ma"], outlet["cable_ma"])
     outlet["decays_at_ms"] = NEVER if outlet["deaf"] != 0 else until_ms
     outlet["decay_to_ma"] = then_ma
 

@@ -68,12 +68,34 @@ class Pauses(FrozenTable):
     reported: bool = False
 
 
+class Sleepers(FrozenTable):
+    """A share of the cars falls asleep when it has charged and is left without current."""
+
+    share: Share = 0.1
+    after_s: Annotated[float, Field(gt=0)] = 300.0
+    wakes_on: Annotated[int, Field(ge=1, le=100)] = 1
+    """Offers above 6 A, after the one that finds it asleep, until it wakes."""
+
+
+class CardTerms(FrozenTable):
+    """What the card list says of a card."""
+
+    weight_percent: Annotated[int, Field(ge=1, le=1000)] = 100
+    minimum_speed: bool = False
+    never_zero: bool = False
+    priority_class: Annotated[int, Field(ge=0, le=9)] = 0
+    """0: that of the outlet."""
+
+
 class Conditions(FrozenTable):
     """Everything about a site that its drawing does not say."""
 
     meters: MeterLink = MeterLink()
     links: ChargepointLink = ChargepointLink()
     pauses: Pauses | None = None
+    sleepers: Sleepers | None = None
+    card: dict[str, CardTerms] = Field(default_factory=dict)
+    """The card list: what is said of some cards."""
     wiring: dict[str, RotationText] = Field(default_factory=dict)
     """How a grid ("level_1") or a connector ("bay_01/1") really hangs, where the drawing is wrong."""
     fuses: Literal["pessimistic", "curves"] = "pessimistic"

@@ -13,11 +13,12 @@ from functools import partial
 import numpy as np
 
 from controller.decision import Decision
-from controller.defaults import NEVER
+from controller.defaults import NEVER, UNLIMITED_MA
 from controller.image import Image, blank_image, frozen
 from controller.kernel import kernel
 from controller.table import Table
 from twin.boxes import obey_at_once
+from twin.conditions import CardTerms
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.orders import hear_answers, is_lost, next_answer, obey, posts, send
 from twin.outside import Outside, Told
@@ -152,6 +153,7 @@ class SimulatedPlant:
         seen["status"], seen["status_at_ms"] = outlet["status"], now_ms
         if seen["transaction"] != outlet["transaction"]:
             seen["transaction"], seen["transaction_at_ms"] = outlet["transaction"], now_ms
+            self._note_card(row)
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -304,6 +306,16 @@ class SimulatedPlant:
             return
         seen["transaction"] = event.transaction if isinstance(event, TransactionStarted) else 0
         seen["transaction_at_ms"] = now_ms
+        self._note_card(event.connector)
+
+    def _note_card(self, row: int) -> None:
+        """What the card list says of the card that charges here, and the box of its cable."""
+        seen, outlet, world = self._image.connectors[row], self.world.outlets[row], self.world
+        runs = seen["transaction"] != 0 and outlet["session"] >= 0
+        card = world.stays[int(outlet["session"])].session.card if runs else ""
+        for name, value in world.conditions.card.get(card, CardTerms()):
+            seen[name] = value
+        seen["cable_ma"] = min(outlet["cable_ma"] if runs else UNLIMITED_MA, UNLIMITED_MA)
 
     def _card(self, event: CardPresented) -> None:
         outlet = self.world.outlets[event.connector]

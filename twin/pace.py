@@ -47,6 +47,8 @@ def differs(seen: Table, last: Table, meters: Table, last_meters: Table, wanted:
             or now["weight_percent"] != was["weight_percent"]
             or now["minimum_speed"] != was["minimum_speed"]
             or now["never_zero"] != was["never_zero"]
+            or now["priority_class"] != was["priority_class"]
+            or now["cable_ma"] != was["cable_ma"]
             or now["stop"] != was["stop"]
             or now["solar"] != was["solar"]
         ):

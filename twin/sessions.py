@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from controller.electrical import NOMINAL_VOLTAGE_V
-from controller.site import SiteError
+from controller.site import Connector, SiteError
 from twin.curves import Points
 from twin.streams import stream
 
@@ -60,6 +60,19 @@ class Car:
     power_factor: float = 1.0
     """From 8 A on."""
     power_factor_6a: float = 1.0
+
+    sleeps_after_ms: int = 0
+    """It falls asleep when it has charged and is left without current for this long; 0: never."""
+    wakes_on: int = 1
+    """Offers above its minimum, after the one that finds it asleep, until it wakes."""
+
+    def at(self, outlet: Connector) -> Car:
+        """The same car as it can charge at this outlet; DC knows no pilot and loads three phases alike."""
+        most_ma = round(outlet.max_current_a * 1000)
+        if outlet.kind == "dc":
+            fed = replace(self, phases=3, max_ma=most_ma, min_ma=0, curve=(), max_by_phases=None)
+            return replace(fed, power_factor=1.0, power_factor_6a=1.0)
+        return self.on(outlet.phases, most_ma)
 
     def on(self, phases: int, most_ma: int) -> Car:
         """The same car behind an outlet of so many phases and so much current."""
@@ -103,6 +116,8 @@ class Session:
     """Share of its power that the battery takes until it is warm."""
     told_out_ms: int | None = None
     """When the driver says that the car will leave."""
+    cable_ma: int = 0
+    """Rating of its cable, which the box knows and keeps; 0: more than any outlet gives."""
 
 
 class Sessions(NamedTuple):
@@ -153,6 +168,7 @@ class _Row(NamedTuple):
     phases: int | None
     max_ma: int | None
     card: str
+    cable_ma: int
 
 
 class _Unusable(ValueError):
@@ -161,7 +177,7 @@ class _Unusable(ValueError):
 
 _ACN = {"arrival": "plug_in", "departure": "plug_out", "station_id": "connector"}
 _OWN = ("connector", "plug_in", "plug_out", "energy_kwh")
-_OPTIONAL = ("phases", "max_current_a", "card")
+_OPTIONAL = ("phases", "max_current_a", "card", "cable_a")
 _ACN_IGNORED = ("session_id", "claimed")
 _TOLD = ("told_out", "estimated_departure")
 """When the driver says that the car will leave: ours and ACN's."""
@@ -263,7 +279,11 @@ def _row(
     most_a = _number(cells["max_current_a"], "max_current_a") if cells.get("max_current_a") else None
     if most_a is not None and most_a < 6:
         raise _Unusable(f"column max_current_a: {most_a:g} A is below 6 A; the session is left out.")
+    cable_a = _number(cells["cable_a"], "cable_a") if cells.get("cable_a") else 0.0
+    if cable_a and cable_a < 6:
+        raise _Unusable(f"column cable_a: {cable_a:g} A is below 6 A; the session is left out.")
     return _Row(
+        cable_ma=round(cable_a * 1000),
         number=number,
         station=cells["connector"],
         key=f"{cells['connector']} {times['plug_in'].isoformat()}",
@@ -363,6 +383,7 @@ def _session(row: _Row, connector: int, start_utc: datetime, seed: int) -> Sessi
         energy_wh=row.energy_wh,
         car=replace(car, phases=row.phases or car.phases, max_ma=row.max_ma or car.max_ma),
         card=row.card,
+        cable_ma=row.cable_ma,
     )
 
 

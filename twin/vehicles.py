@@ -61,6 +61,8 @@ OUTLET = np.dtype(
         ("offline", "i8"),
         ("deaf", "i8"),  # 1: accepts lower limits and does not carry them out
         ("refusing", "i8"),  # 1: rejects every limit
+        ("direct", "i8"),  # 1: DC, no pilot and so no least current
+        ("cable_ma", "i8"),  # rating of the cable, that the box keeps
         ("late_ms", "i8"),  # answers this much later than its link would
         ("slow_ms", "i8"),  # its current follows this much later than the car would
         ("loss", "i8"),  # chance of 2^31 that a message of this box gets lost, beside that of all
@@ -79,6 +81,10 @@ OUTLET = np.dtype(
         ("power_factor_6a", "f8"),
         *curves.FIELDS,
         ("extra_permille", "i8"),  # draws this much more than it is offered
+        ("sleeps_after_ms", "i8"),  # 0: never
+        ("wakes_on", "i8"),  # offers after the one that finds it asleep
+        ("knocks", "i8"),  # offers that are left until it wakes; above 0: asleep
+        ("left_alone_ms", "i8"),  # since when it has no offer after it has charged, NEVER
         ("paused", "i8"),
         ("quiet", "i8"),  # 1: a pause of the car does not show in the status
         # what it does
@@ -183,6 +189,24 @@ def _supplied(r: Any) -> bool:
 
 
 @kernel
+def _sleeps(r: Any, offered: bool, now_ms: int) -> bool:
+    """Whether the car stays asleep under this pilot: the first offer finds it so, later ones wake it."""
+    if not offered:
+        if r["left_alone_ms"] == NEVER and r["goal_ma"] > 0.0:
+            r["left_alone_ms"] = now_ms
+        if r["knocks"] > 0 and r["left_alone_ms"] == NEVER:
+            r["left_alone_ms"] = FAR_MS  # asleep, and without an offer again
+        return False
+    alone_ms = r["left_alone_ms"]
+    r["left_alone_ms"] = NEVER
+    if alone_ms == FAR_MS and r["pilot_ma"] > PILOT_MIN_MA:
+        r["knocks"] -= 1
+    elif alone_ms not in (NEVER, FAR_MS) and now_ms - alone_ms >= r["sleeps_after_ms"]:
+        r["knocks"] = r["wakes_on"]
+    return bool(r["knocks"] > 0)
+
+
+@kernel
 def _plan(rows: Table, i: int, now_ms: int) -> None:
     """What the car goes for under the pilot of this instant, and when it begins to."""
     r = rows[i]
@@ -193,7 +217,9 @@ def _plan(rows: Table, i: int, now_ms: int) -> None:
         r["react_at_ms"] = NEVER
         return
     wanted = 0.0
-    if pilot >= PILOT_MIN_MA and pilot >= r["car_min_ma"]:
+    offered = pilot > 0 and (pilot >= PILOT_MIN_MA or r["direct"] != 0) and pilot >= r["car_min_ma"]
+    asleep = r["sleeps_after_ms"] > 0 and _sleeps(r, offered, now_ms)
+    if offered and not asleep:
         wanted = min(float(pilot + pilot * r["extra_permille"] // 1000), r["car_max_ma"])
     if wanted == r["goal_ma"]:
         return
@@ -264,7 +290,7 @@ def _show(rows: Table, i: int, now_ms: int) -> None:
     elif draw > 0:
         status = CHARGING
         r["quiet"] *= r["paused"]  # it draws again: nothing to hide any more
-    elif r["pilot_ma"] < PILOT_MIN_MA:
+    elif r["pilot_ma"] < PILOT_MIN_MA and (r["direct"] == 0 or r["pilot_ma"] == 0):
         status = SUSPENDED_EVSE
     elif r["quiet"] != 0:
         status = CHARGING

@@ -80,7 +80,7 @@ class World:
         as_built = conditions.as_built(site)
         self.built = compile_site(as_built)
         self._rotations = [as_built.rotation(grid) for grid in site.grid]
-        self._outlet_phases = [outlet.phases for _, _, outlet in site.connectors()]
+        self._outlets_drawn = [outlet for _, _, outlet in site.connectors()]
         self.seed = seed
         self.start_utc = start_utc.astimezone(UTC)
         self.now_ms = 0
@@ -115,7 +115,9 @@ class World:
         table["status"] = Status.AVAILABLE
         table["powered"] = 1
         table["session"] = -1
-        for field in ("decays_at_ms", "react_at_ms", "transaction_at_ms"):
+        table["direct"] = rows["balanced"]
+        table["cable_ma"] = vehicles.FAR_MS
+        for field in ("decays_at_ms", "react_at_ms", "transaction_at_ms", "left_alone_ms"):
             table[field] = NEVER
         table["car_phases"], table["car_max_ma"] = 1, 1.0
         for field in ("pilot_ma", "claimed_ma", "left_ma", "decay_to_ma"):
@@ -288,17 +290,24 @@ class World:
 
     def _plug_in(self, number: int, stay: Stay) -> None:
         session, c = stay.session, stay.session.connector
+        car = session.car.at(self._outlets_drawn[c])
         outlet = self.outlets[c]
         if outlet["plugged"] or session.plug_out_ms <= self.now_ms:
             return
         stay.came = True
         stay.began_wh = float(outlet["energy_wh"])
         outlet["plugged"], outlet["session"], outlet["finished"] = 1, number, 0
-        car = session.car.on(self._outlet_phases[c], int(self.topology.connectors[c]["max_ma"]))
         vehicles.seat(outlet, car, session.energy_wh)
         if session.cold < 1:
             curves.bend(outlet, car.takes(), session.cold)
             self.at(self.now_ms + COLD_MS, lambda: self._warms(number, car))
+        outlet["cable_ma"] = session.cable_ma or vehicles.FAR_MS
+        outlet["sleeps_after_ms"], outlet["wakes_on"] = car.sleeps_after_ms, car.wakes_on
+        outlet["knocks"], outlet["left_alone_ms"] = 0, NEVER
+        sleepers = self.conditions.sleepers
+        if sleepers and stream(self.seed, "sleeps", session.key).random() < sleepers.share:
+            outlet["sleeps_after_ms"] = round(sleepers.after_s * 1000)
+            outlet["wakes_on"] = sleepers.wakes_on
         outlet["paused"] = outlet["quiet"] = 0
         self._touched = True
         self._tell(Plugged(self.now_ms, c))

@@ -168,7 +168,8 @@ def _meter_values(box: Box, payload: Payload) -> Reply:
     if outlet is None:
         return Reply({})
     newest: tuple[int, Sample] | None = None
-    for sample in read_samples(payload["meterValue"], outlet.spec.phases, outlet.max_ma):
+    known = (outlet.spec.phases, outlet.max_ma, outlet.efficiency)
+    for sample in read_samples(payload["meterValue"], *known):
         for fault in sample.faults:
             box.say(f"reading_{number}", f"reads {fault} on connector {number}; not believed.")
         age_ms = _age_of_sample(box, sample)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from controller.defaults import NEVER, UNKNOWN
 from controller.image import Answer
 from controller.site import Chargepoint
-from hardware.cards import Cards
+from hardware.cards import Card, Cards
 from hardware.clock import Clock
 from hardware.ledger import Ledger, Transaction
 from hardware.notices import Notices
@@ -67,6 +67,8 @@ class Box:
         }
         self.record = ledger.box(site.identity)
         self.ladder = Ladder(len(self.outlets), self.record.rung)
+        if self.has_dc():
+            self.ladder.units = frozenset({"W"})
         self.box_clock = BoxClock()
         self.configuration: dict[str, str] = {}
         self.link: Link | None = None
@@ -252,6 +254,7 @@ class Box:
             transaction=transaction.id,
             running_s=(self.clock.now_ms() - outlet.began_ms) // 1000,
             lease=self._lease(outlet, order) if leased else None,
+            efficiency=outlet.efficiency,
         )
         payload = profiles.set_charging_profile(rung, limit, self.clock.utc(), self.ladder.max_periods)
         done = partial(self._conclude, outlet, order, rung, default_ma)
@@ -262,6 +265,10 @@ class Box:
         began_s = (self.clock.now_ms() - outlet.began_ms) // 1000
         ends_s = (order.lease_until_ms - outlet.began_ms) // 1000
         return Lease(max(0, ends_s - began_s), self.fallback_ma(outlet))
+
+    def has_dc(self) -> bool:
+        """Amperes of a limit would be those at the car, which say nothing about its feed: watts only."""
+        return any(outlet.efficiency is not None for outlet in self.outlets.values())
 
     def fallback_ma(self, outlet: Outlet) -> int:
         """The declared fallback as the box can say it."""
@@ -330,9 +337,9 @@ class Box:
         """SetChargingProfile.req that makes the fallback what rules without a TxProfile."""
         where = self._profile_connector(outlet, rung) if connector is None else connector
         limit_ma = self.fallback_ma(outlet)
-        if rung.unit == "W":  # all of it may flow on one phase
+        if rung.unit == "W" and outlet.efficiency is None:  # all of it may flow on one phase
             limit_ma //= outlet.spec.phases
-        limit = Limit(where, limit_ma, outlet.spec.phases)
+        limit = Limit(where, limit_ma, outlet.spec.phases, efficiency=outlet.efficiency)
         return profiles.set_charging_profile(rung, limit, self.clock.utc())
 
     def _restored(self, outlet: Outlet, outcome: Outcome) -> None:
@@ -356,8 +363,7 @@ class Box:
             return
         accepted = self.cards.authorize(transaction.tag)["status"] == "Accepted"
         card = self.cards.find(transaction.tag)
-        wish_ma = outlet.max_ma if card is None or card.wish_ma is None else card.wish_ma
-        outlet.begin(transaction, card.weight_percent if card else 100, wish_ma if accepted else 0)
+        outlet.begin(transaction, card or Card(transaction.tag), accepted=accepted)
         self._wake()
         self.changed()
 
@@ -367,7 +373,7 @@ class Box:
         utc = self.clock.utc()
         number = outlet.spec.number
         foreign = Transaction(transaction_id, self.identity, number, "", "", 0, utc, False, "")
-        outlet.begin(foreign, 100, outlet.max_ma)
+        outlet.begin(foreign, Card(""))
         self._wake()
         self.changed()
 
@@ -405,6 +411,8 @@ class Box:
         other = (old.vendor, old.model, old.firmware) != (vendor, model, firmware)
         if other:
             self.ladder = Ladder(len(self.outlets))
+            if self.has_dc():
+                self.ladder.units = frozenset({"W"})
             self.shunned_keys.clear()
         self.remember(
             vendor=vendor,

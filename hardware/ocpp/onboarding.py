@@ -54,7 +54,7 @@ async def _read_configuration(box: Box) -> bool:
     units = {
         unit for unit, word in (("A", "Current"), ("W", "Power")) if word in words or unit in words.split(",")
     }
-    box.ladder.units = frozenset(units or {"A", "W"})
+    box.ladder.units = frozenset({"W"} if box.has_dc() else units or {"A", "W"})
     periods = box.configuration.get("ChargingScheduleMaxPeriods", "")
     box.ladder.max_periods = int(periods) if periods.isdecimal() and 0 < len(periods) < 6 else 2
     return outcome.payload is not None
@@ -122,13 +122,14 @@ async def _composite(box: Box, outlet: Outlet) -> int | None:
     """Limit that rules without a transaction; None while one runs, and of boxes that cannot say."""
     if outlet.transaction is not None or not box.can_tell_composite:
         return None
-    request = {"connectorId": outlet.spec.number, "duration": COMPOSITE_S, "chargingRateUnit": "A"}
+    unit = "A" if outlet.efficiency is None else "W"
+    request = {"connectorId": outlet.spec.number, "duration": COMPOSITE_S, "chargingRateUnit": unit}
     outcome = await box.configure("GetCompositeSchedule", request)
     if outcome.error and outcome.error != LINK_LOST:
         box.can_tell_composite = False
     if outcome.payload is None or outlet.transaction is not None:
         return None
-    return composite_ma(outcome.payload, outlet.spec.phases)
+    return composite_ma(outcome.payload, outlet.spec.phases, outlet.efficiency)
 
 
 async def _install_default(box: Box) -> bool:

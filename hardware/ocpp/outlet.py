@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from controller.defaults import NEVER, UNKNOWN
 from controller.image import Answer, Source, Status
 from controller.site import Connector
+from hardware.cards import Card
 from hardware.ledger import Transaction
 from hardware.ocpp.readings import Currents
 
@@ -58,6 +59,8 @@ class Outlet:
         self._utc = utc
         self.max_ma = round(spec.max_current_a * 1000)
         self.min_ma = round(spec.min_current_a * 1000)
+        self.efficiency = spec.efficiency if spec.kind == "dc" else None
+        """Of a DC outlet; None: AC."""
         self.waiting: Order | None = None
         self.tried_again = False
         self.rests_until_ms = 0
@@ -121,6 +124,8 @@ class Outlet:
 
     def phases_in_use(self) -> int:
         """Phases that the last reading shows under load; the last known when it shows none."""
+        if self.efficiency is not None:
+            return len(self.row["current_ma"])
         loaded = sum(1 for ma in self.row["current_ma"] if ma != UNKNOWN and ma > IN_USE_MA)
         return loaded or self.written_phases
 
@@ -140,8 +145,8 @@ class Outlet:
         self.row["current_ma"] = current_ma
         self.row["reading_at_ms"] = at_ms
 
-    def begin(self, transaction: Transaction, weight_percent: int, wish_ma: int) -> None:
-        """A transaction runs; `started_utc` may be long ago."""
+    def begin(self, transaction: Transaction, card: Card, *, accepted: bool = True) -> None:
+        """A transaction runs, on this card; `started_utc` may be long ago. Not accepted: without current."""
         if self.transaction is not None and self.transaction.id == transaction.id:
             return
         self.transaction = transaction
@@ -151,13 +156,23 @@ class Outlet:
         self.written_phases = self.spec.phases
         self.row["transaction"] = transaction.id
         self.row["transaction_at_ms"] = now_ms
-        self.row["weight_percent"] = weight_percent
-        self.row["wish_ma"] = min(wish_ma, self.max_ma)
-        self.row["wish_source"] = Source.CARD if wish_ma < self.max_ma else Source.FUSE
+        self._note_card(card)
+        if not accepted:
+            self.row["wish_ma"] = 0
+            self.row["wish_source"] = Source.CARD
         below_default = self.written is not None and self.written.limit_ma < self.row["default_ma"]
         if self.waiting is None and below_default:
             self.waiting = self.written  # it was answered because nothing ran; now it has to be said
         self.written = None
+
+    def _note_card(self, card: Card) -> None:
+        """What the list says of a card, into the row."""
+        self.row["weight_percent"] = card.weight_percent
+        self.row["wish_ma"] = self.max_ma if card.wish_ma is None else min(card.wish_ma, self.max_ma)
+        self.row["wish_source"] = Source.CARD if self.row["wish_ma"] < self.max_ma else Source.FUSE
+        self.row["minimum_speed"] = card.minimum_speed
+        self.row["never_zero"] = card.never_zero
+        self.row["priority_class"] = card.priority_class
 
     def end(self, at_ms: int) -> None:
         """The transaction is over and its TxProfile with it; an order for it that has not left is void."""
@@ -166,9 +181,7 @@ class Outlet:
         self.row["transaction"] = 0
         self.row["soc_percent"] = UNKNOWN
         self.row["transaction_at_ms"] = at_ms
-        self.row["weight_percent"] = 100
-        self.row["wish_ma"] = self.max_ma
-        self.row["wish_source"] = Source.FUSE
+        self._note_card(Card(""))
         self.written = None
         self.settle()
         if self.waiting is not None:

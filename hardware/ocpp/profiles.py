@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from controller.electrical import NOMINAL_VOLTAGE_V
+from controller.electrical import NOMINAL_VOLTAGE_V, fed_w, feed_ma
 
 TX, TX_DEFAULT, MAXIMUM = "TxProfile", "TxDefaultProfile", "ChargePointMaxProfile"
 RELATIVE, ABSOLUTE = "Relative", "Absolute"
@@ -53,6 +53,8 @@ class Limit(NamedTuple):
     running_s: int = 0
     """How long the transaction has been running."""
     lease: Lease | None = None
+    efficiency: float | None = None
+    """Of a DC outlet, whose limit is the power at the car; None: AC."""
 
 
 def sayable_ma(limit_ma: int, min_ma: int) -> int:
@@ -94,20 +96,22 @@ def _periods(
 ) -> list[dict[str, Any]]:
     lease = limit.lease
     if lease is None:
-        return [_period(rung, 0, limit.limit_ma, limit.phases)]
+        return [_period(rung, 0, limit.limit_ma, limit)]
     if lease.ends_in_s <= 0:
-        return [_period(rung, 0, min(lease.fallback_ma, limit.limit_ma), limit.phases)]
-    first = _period(rung, 0, limit.limit_ma, limit.phases)
+        return [_period(rung, 0, min(lease.fallback_ma, limit.limit_ma), limit)]
+    first = _period(rung, 0, limit.limit_ma, limit)
     if max_periods < 2:
         schedule["duration"] = origin_s + lease.ends_in_s
         return [first]
-    return [first, _period(rung, origin_s + lease.ends_in_s, lease.fallback_ma, limit.phases)]
+    return [first, _period(rung, origin_s + lease.ends_in_s, lease.fallback_ma, limit)]
 
 
-def _period(rung: Rung, start_s: int, limit_ma: int, phases: int) -> dict[str, Any]:
+def _period(rung: Rung, start_s: int, limit_ma: int, meant: Limit) -> dict[str, Any]:
+    if meant.efficiency is not None:
+        return {"startPeriod": start_s, "limit": fed_w(limit_ma, meant.efficiency)}
     if rung.unit == "W":
-        watts = limit_ma * NOMINAL_VOLTAGE_V * phases // 1000
-        return {"startPeriod": start_s, "limit": watts, "numberPhases": phases}
+        watts = limit_ma * NOMINAL_VOLTAGE_V * meant.phases // 1000
+        return {"startPeriod": start_s, "limit": watts, "numberPhases": meant.phases}
     tenths = limit_ma // 100
     # The shortest text of tenths / 10 has one decimal; a sum of floats would not.
     return {"startPeriod": start_s, "limit": tenths // 10 if tenths % 10 == 0 else tenths / 10}
@@ -117,12 +121,14 @@ def _iso(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def composite_ma(answer: dict[str, Any], phases: int) -> int | None:
+def composite_ma(answer: dict[str, Any], phases: int, efficiency: float | None = None) -> int | None:
     """The highest limit of a GetCompositeSchedule.conf in mA per phase; None when it says nothing."""
     schedule = answer.get("chargingSchedule")
     if answer.get("status") != "Accepted" or not schedule or not schedule["chargingSchedulePeriod"]:
         return None
     highest = max(float(period["limit"]) for period in schedule["chargingSchedulePeriod"])
+    if efficiency is not None:
+        return feed_ma(highest, efficiency) if schedule["chargingRateUnit"] == "W" else None
     if schedule["chargingRateUnit"] == "W":
         return int(highest * 1000 / (NOMINAL_VOLTAGE_V * phases))
     return round(highest * 1000)

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 
 from controller.defaults import UNKNOWN
-from controller.electrical import NOMINAL_VOLTAGE_V
+from controller.electrical import NOMINAL_VOLTAGE_V, feed_ma
 
 ABSURD_FACTOR: Final = 10  # a current above this many times the rating is no reading (mA sold as A)
 CURRENT, POWER, ENERGY, VOLTAGE, SOC = (
@@ -60,18 +60,23 @@ def parse_timestamp(text: str) -> datetime | None:
         return None
 
 
-def read_samples(meter_values: Iterable[dict[str, Any]], phases: int, max_ma: int) -> list[Sample]:
-    """Every element of a valid MeterValues.req, for a connector of 1 or 3 phases rated at `max_ma`."""
-    return [_sample(element, phases, max_ma) for element in meter_values]
+def read_samples(
+    meter_values: Iterable[dict[str, Any]], phases: int, max_ma: int, efficiency: float | None = None
+) -> list[Sample]:
+    """Every element of a valid MeterValues.req, for a connector of 1 or 3 phases rated at `max_ma`.
+
+    With `efficiency` it is DC: what it gives the car is told, and what its feed carries is meant.
+    """
+    return [_sample(element, phases, max_ma, efficiency) for element in meter_values]
 
 
-def _sample(element: dict[str, Any], phases: int, max_ma: int) -> Sample:
+def _sample(element: dict[str, Any], phases: int, max_ma: int, efficiency: float | None) -> Sample:
     faults: list[str] = []
     values: dict[str, dict[int, Decimal]] = {}
     sampled = element["sampledValue"]
     for measurand in _SCALE:
         values[measurand] = _collect(measurand, sampled, faults)
-    current = _current(values, phases)
+    current = _current(values, phases) if efficiency is None else _feed(values, efficiency)
     total = UNKNOWN
     if current is not None and all(ma == UNKNOWN for ma in current) and _ALL in values[POWER]:
         total = _total_ma(values[POWER])
@@ -147,6 +152,17 @@ def _current(values: dict[str, dict[int, Decimal]], phases: int) -> Currents | N
 
 def _total_ma(power: dict[int, Decimal]) -> int:
     return int(power[_ALL] * 1000 / NOMINAL_VOLTAGE_V)
+
+
+def _feed(values: dict[str, dict[int, Decimal]], efficiency: float) -> Currents | None:
+    """Current of the feed of a DC outlet from its power, or else from current and voltage at the car."""
+    power, current, volts = (values[measurand].get(_ALL) for measurand in (POWER, CURRENT, VOLTAGE))
+    if power is None and current is not None and volts is not None:
+        power = current * volts / 1000
+    if power is None:
+        return None
+    fed = feed_ma(max(0.0, float(power)), efficiency)
+    return (fed, fed, fed)
 
 
 def _volts(measured: dict[int, Decimal], phase: int) -> Decimal:

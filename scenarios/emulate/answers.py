@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scenarios.emulate.frames import CallRefused, Message
-from scenarios.emulate.profiles import NOMINAL_VOLTAGE_V, Profile, Refused, read_profile
+from scenarios.emulate.profiles import NOMINAL_VOLTAGE_V, Profile, Refused
 
 if TYPE_CHECKING:
     from scenarios.emulate.chargepoint import Chargepoint
@@ -53,7 +53,7 @@ def _set_charging_profile(box: Chargepoint, call: Message) -> Message:
     if box.refuses(call["connectorId"]):
         return {"status": "Rejected"}
     try:
-        box.store.install(read_profile(call["connectorId"], call["csChargingProfiles"], box.utc_ms()))
+        box.store.install(box.read_profile(call["connectorId"], call["csChargingProfiles"]))
     except Refused as refusal:
         return {"status": refusal.status}
     box.writes += 1
@@ -78,13 +78,13 @@ def _get_composite_schedule(box: Chargepoint, call: Message) -> Message:
     if connector and not _outlet(box, connector):
         return {"status": "Rejected"}
     rows = box.store.composite(connector, box.utc_ms(), call["duration"])
-    scale = 1 if unit == "A" else 3 * NOMINAL_VOLTAGE_V
+    scale = 1.0 if unit == "A" else 3 * NOMINAL_VOLTAGE_V * (box.nameplate.efficiency(connector) or 1.0)
     schedule = {
         "duration": call["duration"],
         "startSchedule": box.timestamp(),
         "chargingRateUnit": unit,
         "chargingSchedulePeriod": [
-            {"startPeriod": offset_s, "limit": limit_ma * scale // 100 / 10, "numberPhases": 3}
+            {"startPeriod": offset_s, "limit": int(limit_ma * scale + 1e-6) // 100 / 10, "numberPhases": 3}
             for offset_s, limit_ma in rows
         ],
     }

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from scenarios.emulate.answers import answer_of
 from scenarios.emulate.frames import Conversation, Message
 from scenarios.emulate.outlets import Nameplate, Outlet, PowerSide, Running, samples, settings_of
-from scenarios.emulate.profiles import ProfileStore, Refused, Transaction, read_profile, utc_ms
+from scenarios.emulate.profiles import Profile, ProfileStore, Refused, Transaction, read_profile, utc_ms
 
 REBOOT_MS = 5_000
 RESTART_MS = 1_000
@@ -248,9 +248,13 @@ class Chargepoint:
         """The profile that came with RemoteStartTransaction; one that does not fit is dropped silently."""
         message, outlet.remote_profile = outlet.remote_profile, None
         try:
-            self.store.install(read_profile(outlet.number, message or {}, self.utc_ms()))
+            self.store.install(self.read_profile(outlet.number, message or {}))
         except Refused:
             return
+
+    def read_profile(self, connector: int, message: Message) -> Profile:
+        """A profile as this box understands it. Raises Refused."""
+        return read_profile(connector, message, self.utc_ms(), self.nameplate.efficiency(connector))
 
     def stop(self, outlet: Outlet, reason: str) -> None:
         """End the transaction, if one runs; the contactor may have opened already."""
@@ -338,9 +342,9 @@ class Chargepoint:
             self.conversation.forget_oldest("MeterValues")
         running, at = outlet.running, self.timestamp()
         keep = running is not None and self.nameplate.keeps_samples
-        truth = self._power.truth(outlet.number)
+        truth, efficiency = self._power.truth(outlet.number), self.nameplate.efficiency(outlet.number)
         wanted = self.settings.values["MeterValuesSampledData"].split(",")
-        values = ",".join(sample for name in wanted for sample in samples(name, truth, context))
+        values = ",".join(sample for name in wanted for sample in samples(name, truth, context, efficiency))
 
         def message() -> str:
             number = f'"transactionId":{running.number},' if running and running.number else ""

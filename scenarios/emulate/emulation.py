@@ -137,7 +137,13 @@ class Emulation:
         world, chargepoint = self.world, self.world.site.chargepoint[name]
         rows = world.rows_of(name)
         ratings = tuple(int(rating) for rating in world.topology.connectors["max_ma"][rows])
-        plate = Nameplate(chargepoint.identity, ratings, keeps_samples=self._keeps_samples)
+        direct = tuple(o.efficiency if o.kind == "dc" else 0.0 for o in chargepoint.connector)
+        plate = Nameplate(
+            chargepoint.identity,
+            ratings,
+            keeps_samples=self._keeps_samples,
+            direct=direct if any(direct) else (),
+        )
         box = Chargepoint(plate, Outlets(world, rows), lambda: world.now_ms, world.start_utc)
         return Wire(box, url, partial(self._hear, self._names.index(name)))
 

@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 from scenarios.emulate.frames import Message
 from scenarios.emulate.profiles import NOMINAL_VOLTAGE_V, PURPOSES, Purpose
 
+DC_VOLTAGE_V = 400.0  # of a car's battery
+
 
 class Truth(NamedTuple):
     """What the electronics of a connector feel."""
@@ -60,6 +62,12 @@ class Nameplate:
     max_stack_level: int = 8
     keeps_samples: bool = True
     """MeterValues of a transaction wait for the link; otherwise they are lost."""
+    direct: tuple[float, ...] = ()
+    """Efficiency of each outlet that is DC, 0 for AC; empty: all are AC."""
+
+    def efficiency(self, connector: int) -> float:
+        """Of a DC outlet, 0: AC; connector 0 is the whole box, which is the same where it has one outlet."""
+        return self.direct[max(connector, 1) - 1] if self.direct else 0.0
 
 
 @dataclass(slots=True)
@@ -144,8 +152,8 @@ def settings_of(nameplate: Nameplate) -> Settings:
     )
 
 
-def samples(measurand: str, truth: Truth, context: str) -> list[str]:
-    """The sampledValue texts of one measurand."""
+def samples(measurand: str, truth: Truth, context: str, efficiency: float = 0.0) -> list[str]:
+    """The sampledValue texts of one measurand; with `efficiency` those of DC, measured at the car."""
 
     def sample(value: str, unit: str, phase: str = "") -> str:
         on = f'"phase":"{phase}",' if phase else ""
@@ -155,6 +163,16 @@ def samples(measurand: str, truth: Truth, context: str) -> list[str]:
         )
 
     currents = truth.current_ma
+    if efficiency:
+        power_w = sum(currents) * NOMINAL_VOLTAGE_V * efficiency / 1000
+        direct = {
+            "Current.Import": (power_w / DC_VOLTAGE_V, "A"),
+            "Power.Active.Import": (power_w, "W"),
+            "Voltage": (DC_VOLTAGE_V, "V"),
+        }
+        if measurand in direct:
+            value, unit = direct[measurand]
+            return [sample(f"{value:.3f}", unit)]
     match measurand:
         case "Current.Import":
             return [sample(f"{ma / 1000:.3f}", "A", f"L{i}") for i, ma in enumerate(currents, start=1)]

@@ -105,9 +105,14 @@ class Profile:
         return start_ms
 
 
-def read_profile(connector: int, message: dict[str, Any], now_ms: int) -> Profile:
-    """A Profile from the csChargingProfiles of a message that satisfies the schema. Raises Refused."""
+def read_profile(connector: int, message: dict[str, Any], now_ms: int, efficiency: float = 0.0) -> Profile:
+    """A Profile from the csChargingProfiles of a message that satisfies the schema. Raises Refused.
+
+    With `efficiency` the outlet is DC, and limits are watts at the car.
+    """
     schedule = message["chargingSchedule"]
+    if efficiency and schedule["chargingRateUnit"] != "W":
+        raise Refused("a DC outlet is told watts")
     kind, recurrency = message["chargingProfileKind"], message.get("recurrencyKind")
     start = schedule.get("startSchedule")
     if kind != "Relative" and start is None:
@@ -124,7 +129,9 @@ def read_profile(connector: int, message: dict[str, Any], now_ms: int) -> Profil
         stack_level=message["stackLevel"],
         purpose=message["chargingProfilePurpose"],
         kind=kind,
-        periods=tuple(_period(p, schedule["chargingRateUnit"]) for p in schedule["chargingSchedulePeriod"]),
+        periods=tuple(
+            _period(p, schedule["chargingRateUnit"], efficiency) for p in schedule["chargingSchedulePeriod"]
+        ),
         installed_ms=now_ms,
         start_ms=None if start is None or kind == "Relative" else utc_ms(start),
         duration_ms=None if duration is None else duration * 1000,
@@ -135,10 +142,12 @@ def read_profile(connector: int, message: dict[str, Any], now_ms: int) -> Profil
     )
 
 
-def _period(period: dict[str, Any], unit: str) -> Period:
-    """Watts are the sum over `numberPhases`, 3 where not given; amperes are per phase."""
+def _period(period: dict[str, Any], unit: str, efficiency: float) -> Period:
+    """Watts are the sum over `numberPhases`, 3 where not given; amperes are per phase; DC is fed by three."""
     limit = float(period["limit"])
-    if unit == "W":
+    if efficiency:
+        limit /= 3 * NOMINAL_VOLTAGE_V * efficiency
+    elif unit == "W":
         limit /= NOMINAL_VOLTAGE_V * period.get("numberPhases", 3)
     return Period(period["startPeriod"] * 1000, int(limit * 1000 + 1e-6))
 

@@ -59,6 +59,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
             "bound_margin_kwh",
             "served_of_bound_percent",
             "p10_share_percent",
+            "p10_of_mean_percent",
             "writes_per_connector_day",
         )
     ),
@@ -148,6 +149,7 @@ AT_MOST: dict[str, float] = {
 AT_LEAST: dict[str, float] = {
     "optimality_admitted_worst_percent": 100 / 3,  # greedy over three laminar matroids (Jenkyns 1976)
     # what the simulation that the rules come from reached
+    "week_80_p10_of_mean_percent": 60,
     "small_const_utilisation_percent": 96.4,
     "small_steps_utilisation_percent": 89.4,
     "small_random_utilisation_percent": 92.8,

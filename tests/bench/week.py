@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from scenarios.figures import Served
 from scenarios.optimum import bounds
 from scenarios.run import run
 from scenarios.scenario import load
@@ -9,6 +15,15 @@ from tests.bench.car_park import LIBRARY
 from tests.bench.figure import Figure, say
 
 CONNECTIONS_A = (160, 80)
+
+
+def place_shares(sessions: Iterable[Served]) -> np.ndarray:
+    """Delivered over possible, per connector over all its sessions: the file names no drivers."""
+    sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for session in sessions:
+        sums[session.connector][0] += session.delivered_wh
+        sums[session.connector][1] += session.possible_wh
+    return np.array([delivered / possible for delivered, possible in sums.values() if possible >= 1.0])
 
 
 def measure() -> dict[str, Figure]:
@@ -30,6 +45,7 @@ def week(amps: int) -> dict[str, Figure]:
         f" SimBench G5-A building; as docs/control.md defines it; {figures.wall_s:.1f} s by the wall"
     )
     bound = "linear programme with perfect foresight, 15 min steps, {}; asserted to be no less than served"
+    shares = place_shares(result.sessions)
     rows = {
         "own_as": Figure(figures.own_as, "A s", how),
         "disturbance_as": Figure(figures.disturbance_as, "A s", f"longest {figures.longest_over_s:g} s"),
@@ -42,6 +58,11 @@ def week(amps: int) -> dict[str, Figure]:
         ),
         "p10_share_percent": Figure(
             figures.p10_share_percent, "%", "10th percentile of delivered over possible, per session"
+        ),
+        "p10_of_mean_percent": Figure(
+            100 * float(np.percentile(shares, 10) / shares.mean()),
+            "%",
+            "10th percentile over mean, of delivered over possible per place and week",
         ),
         "writes_per_connector_day": Figure(
             figures.writes_per_connector_day, "", "accepted limits, renewals of the 900 s lease included"

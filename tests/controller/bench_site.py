@@ -214,13 +214,16 @@ class World:
                 self.cars[c].inbox = [(arrives, *order)]
 
 
-def garage(cars: int, fuse_a: float, margin_a: float = 3.0, **connector: Any) -> Site:
+def garage(
+    cars: int, fuse_a: float, margin_a: float = 3.0, *, learn_phases: bool = False, **connector: Any
+) -> Site:
     """One grid, one guard meter, `cars` outlets of 32 A."""
     outlet = {"number": 1, "max_current_a": 32, **connector}
     return build(
         {
             "name": "Garage",
             "timezone": "UTC",
+            "learn_phases": learn_phases,
             "accept_unsafe_fallback": "test, tester",
             "grid": {"main": {"id": 0, "max_current_a": fuse_a, "margin_a": margin_a}},
             "meter": {"main": {"grid": "main", "role": "guard", "delay_s": 1.0}},

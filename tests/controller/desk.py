@@ -18,6 +18,7 @@ def drawn(
     grids: dict[str, dict[str, Any]] | None = None,
     outlets: list[dict[str, Any]] | None = None,
     meters: dict[str, dict[str, Any]] | None = None,
+    sharing: str = "minimum for all first",
     **chargepoint: Any,
 ) -> Site:
     """A site of few words: `outlets` mix the keys of a chargepoint and of its only connector."""
@@ -28,13 +29,15 @@ def drawn(
     for n, words in enumerate(outlets or [{}]):
         outlet = chargepoint | words
         box = {"sample_interval_s": 30, "fed_by": connection} | {k: v for k, v in outlet.items() if k in own}
-        connector = {"number": 1, "max_current_a": 32} | {k: v for k, v in outlet.items() if k not in own}
+        rating = {} if outlet.get("kind") == "dc" else {"max_current_a": 32}
+        connector = {"number": 1} | rating | {k: v for k, v in outlet.items() if k not in own}
         chargepoints[f"bay_{n}"] = box | {"identity": f"B{n}", "connector": [connector]}
     guard = {connection: {"grid": connection, "role": "guard", "delay_s": 1.0}}
     return build(
         {
             "name": "Desk",
             "timezone": "UTC",
+            "sharing": sharing,
             "accept_unsafe_fallback": "a desk, test",
             "grid": {
                 name: {"id": n, "max_current_a": 100, "margin_a": 3} | grid

@@ -28,9 +28,10 @@ CONFIGURATION = {
 }
 
 
-def site_of(*chargepoints, fallback_a=0, connectors=1, lease_s=0, phases=3):
+def site_of(*chargepoints, fallback_a=0, connectors=1, lease_s=0, phases=3, outlet=None):
     """A site of equal chargepoints on one board."""
-    outlets = [{"number": n, "max_current_a": 32, "phases": phases} for n in range(1, connectors + 1)]
+    outlet = outlet or {"max_current_a": 32, "phases": phases}
+    outlets = [{"number": n} | outlet for n in range(1, connectors + 1)]
     return build(
         {
             "name": "test",

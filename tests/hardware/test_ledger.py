@@ -361,8 +361,33 @@ def test_a_removed_card_is_gone_for_good(tmp_path):
         assert list(Cards(here, lambda: NOON)) == []
 
 
+def test_a_card_list_of_an_older_edition_is_read_and_its_cards_have_no_marks(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "l.db")) as old:
+        old.execute(
+            "CREATE TABLE cards (tag TEXT PRIMARY KEY, state TEXT NOT NULL, weight_percent INTEGER NOT NULL,"
+            " wish_ma INTEGER, expires_utc TEXT, parent TEXT NOT NULL, name TEXT NOT NULL,"
+            " uses INTEGER NOT NULL, last_used_utc TEXT) STRICT"
+        )
+        old.execute("INSERT INTO cards VALUES ('A', 'accepted', 200, NULL, NULL, '', 'Ann', 3, NULL)")
+        old.commit()
+    with ledger(tmp_path / "l.db") as here:
+        cards = Cards(here, lambda: NOON)
+        assert cards.find("A") == Card("A", weight_percent=200, name="Ann", uses=3)
+        cards.put(Card("A", never_zero=True, minimum_speed=True, priority_class=1))
+    with ledger(tmp_path / "l.db") as here:
+        card = Cards(here, lambda: NOON).find("A")
+        assert (card.never_zero, card.minimum_speed, card.priority_class) == (True, True, 1)
+
+
 @pytest.mark.parametrize(
-    "card", [Card(""), Card("x" * 21), Card("A", weight_percent=0), Card("A", weight_percent=1001)]
+    "card",
+    [
+        Card(""),
+        Card("x" * 21),
+        Card("A", weight_percent=0),
+        Card("A", weight_percent=1001),
+        Card("A", priority_class=10),
+    ],
 )
 def test_a_card_that_cannot_be_is_refused_with_a_sentence(cards, card):
     with pytest.raises(ValueError, match=r"card \""):

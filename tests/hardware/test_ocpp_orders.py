@@ -332,6 +332,40 @@ async def test_a_box_that_takes_watts_only_is_told_watts_for_the_phases_its_car_
         assert period == {"startPeriod": 0, "limit": 3680, "numberPhases": 1}
 
 
+DC = {"kind": "dc", "max_power_w": 50_000.0, "efficiency": 0.95}
+
+
+async def test_a_dc_box_is_told_watts_at_the_car_rounded_down_and_never_amperes(tmp_path):
+    async with world(tmp_path, site_of("CP-1", outlet=DC)) as here, peer(here) as box:
+        await charging(here, box)
+        assert await here.answered(here.order({0: 32})) == Answer.ACCEPTED
+        call = live(box)[-1]
+        assert rung_of(call).unit == "W"
+        assert profile_of(call)["chargingSchedule"]["chargingSchedulePeriod"] == [
+            {"startPeriod": 0, "limit": 20_976}  # 32 A * 690 V * 0.95
+        ]
+
+
+def test_a_dc_box_that_refuses_watts_is_not_told_amperes(tmp_path):
+    async def main():
+        async with world(tmp_path, site_of("CP-1", outlet=DC)) as here, peer(here) as box:
+            await charging(here, box)
+            box.replies["SetChargingProfile"] = {"status": "Rejected"}
+            assert await here.answered(here.order({0: 32})) == Answer.REFUSED
+            assert {rung_of(call).unit for call in live(box)} == {"W"}
+
+    run(main(), speed=10)
+
+
+@pytest.mark.parametrize("limit_ma", range(6_000, 80_000, 700))
+def test_watts_at_the_car_never_let_the_feed_carry_more_than_the_order(limit_ma):
+    limit = Limit(1, limit_ma, 3, transaction=1, efficiency=0.93)
+    call = set_charging_profile(Rung(TX, RELATIVE, "W"), limit, datetime(2026, 1, 1))
+    watts = first_limit(call)
+    assert watts / 0.93 / 690 * 1000 <= limit_ma
+    assert (watts + 1) / 0.93 / 690 * 1000 > limit_ma
+
+
 async def test_a_lease_ends_in_the_fallback_by_itself(tmp_path):
     async with world(tmp_path, site_of("CP-1", fallback_a=6, lease_s=120)) as here, peer(here) as box:
         await charging(here, box)

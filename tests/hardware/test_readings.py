@@ -105,6 +105,26 @@ def test_a_one_phase_outlet_has_nothing_on_the_phases_it_lacks():
     assert read(value("16", AMPS, "L2"), phases=1).current_ma == (UNKNOWN, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("sampled", "feed_ma"),
+    [
+        ([value("47.5", WATTS, unit="kW")], 72_464),  # 47.5 kW / 0.95 / 690 V, rounded up
+        ([value("47500", WATTS), value("118.75", AMPS)], 72_464),
+        ([value("118.75", AMPS), value("400", "Voltage")], 72_464),
+        ([value("0", WATTS)], 0),
+        ([value("-3", WATTS)], 0),
+    ],
+)
+def test_a_dc_outlet_is_read_as_the_current_of_its_feed(sampled, feed_ma):
+    (sample,) = read_samples([{"sampledValue": sampled}], 3, 80_000, 0.95)
+    assert sample.current_ma == (feed_ma,) * 3
+
+
+def test_amperes_at_the_car_alone_are_no_reading_of_a_dc_outlet():
+    (sample,) = read_samples([{"sampledValue": [value("118.75", AMPS)]}], 3, 80_000, 0.95)
+    assert sample.current_ma is None
+
+
 def test_energy_is_the_measurand_of_a_value_that_names_none():
     assert read(value("1234")).energy_wh == 1234
     assert read(value("1.5", "Energy.Active.Import.Register", unit="kWh")).energy_wh == 1500

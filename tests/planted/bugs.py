@@ -206,14 +206,14 @@ BUGS = {
     ),
     "shares are rounded up": Bug(
         "sharing.py",
-        'max(exact // step * step, work["min_ma"])',
-        'max(-(-exact // step) * step, work["min_ma"])',
+        'max(at_most_ma(cy.built[c], work["wish_ma"]), work["min_ma"])',
+        'max(above_ma(cy.built[c], work["wish_ma"]), work["min_ma"])',
         "test_sharing.py::test_the_remainder_of_the_steps_stays_with_who_already_has_it",
     ),
     "a step of the box takes a car's minimum": Bug(
         "demand.py",
-        'built["step_ma"] * built["step_ma"], work["min_ma"])',
-        'built["step_ma"] * built["step_ma"], 0)',
+        'max(at_most_ma(built, work["cap_ma"]), work["min_ma"])',
+        'max(at_most_ma(built, work["cap_ma"]), 0)',
         "test_sharing.py::test_a_car_capped_below_the_first_step_keeps_its_minimum",
     ),
     "the last check looks away": Bug(
