@@ -334,13 +334,12 @@ CONNECTOR_MEMORY = np.dtype(
         ("probe_at_ms", "i8"),
         # notes and the last resort
         ("above_since_ms", "i8"),  # clearly above its limit
-        ("resuming", "i8"),  # 1: turned on again after it had charged, and nothing drawn since
         ("barred", "i8"),  # 1: out of service
         ("released", "i8"),  # of the image, when it last counted
         ("solar_on", "i8"),  # 1: on solar only it has started
         ("solar_since_ms", "i8"),  # since when there is enough for a start, or too little to go on
         ("solar_tried_ms", "i8"),  # last start without knowing whether there is sun
-        ("sleep", "i8"),  # controller.waking: QUIET, DRAWING, PAUSED, ASLEEP
+        ("sleep", "i8"),  # controller.waking: QUIET, DRAWING, PAUSED, ASLEEP, GIVEN_UP
         ("wake_at_ms", "i8"),  # when the next attempt to wake it begins or began
         ("wake_tries", "i8"),  # attempts that have failed
         ("delicate", "i8"),  # 1: it had to be woken, so it is the last to be turned off

@@ -99,7 +99,6 @@ LEARN_PATIENCE_MS: Final = 120_000  # a step that is not seen by then teaches no
 # -- notes and the last resort ----------------------------------------------------------------- [C 5]
 STUBBORN_MA: Final = 2_000  # above its limit
 STUBBORN_AFTER_MS: Final = 30_000
-SLEEP_AFTER_MS: Final = 120_000  # offered current again for so long, and nothing drawn
 LAST_RESORT_MS: Final = 60_000  # a hard limit breached, with a connector that follows no order
 
 # -- reclaim and turns ------------------------------------------------------------------------- [C 6]

@@ -49,7 +49,7 @@ def worth_ma(current_ma: int) -> int:
 
 @kernel
 def weigh_demands(cy: Cycle) -> None:
-    """Minimum, cap, weight and rank of every commandable connector."""
+    """Minimum, cap, weight and class of every commandable connector."""
     now = cy.clock[0]["now_ms"]
     for c in range(len(cy.built)):
         built = cy.built[c]
@@ -76,7 +76,8 @@ def weigh_demands(cy: Cycle) -> None:
             _narrow(work["min_ma"], CARD_MINIMUM, work)
         if work["cap_ma"] >= work["min_ma"]:
             work["cap_ma"] = max(at_most_ma(built, work["cap_ma"]), work["min_ma"])
-        work["rank"] = _rank(built, cy.seen[c], kept, work, now)
+        if built["strict"] == 1:
+            work["share_class"] = priority_class(cy, c)
         probed = kept["on_since_ms"] != NEVER and now - kept["probe_at_ms"] < FULL_PROBE_MS
         work["last"] = int(kept["full"] == 1 and not probed)
         wake(built, kept, work, now)
@@ -90,13 +91,24 @@ def _narrow(cap_ma: int, why: int, work: Any) -> None:
 
 
 @kernel
-def _rank(built: Any, seen: Any, kept: Any, work: Any, now: int) -> int:
+def priority_class(cy: Cycle, c: int) -> int:
+    """That of its card, or else of the outlet; 1 goes first."""
+    of_card = cy.seen[c]["priority_class"]
+    return int(of_card if of_card > 0 else cy.built[c]["priority_class"])
+
+
+@kernel
+def place_in_queue(cy: Cycle, c: int) -> int:
     """Place in the queue when not even the minimums fit; lower goes first.
 
     Protected cars first, then by class; in a class, who is inside its slot stays, then who has had least of
     what its stay allowed: mean current per phase since plug-in, per weight. A car that is on keeps its place
     until the difference exceeds one slot at its minimum.
     """
+    now = cy.clock[0]["now_ms"]
+    seen = cy.seen[c]
+    kept = cy.kept[c]
+    work = cy.work[c]
     phases = max(kept["phases"][0] + kept["phases"][1] + kept["phases"][2], 1)
     slot_mas = SLOT_MS // 1000 * work["min_ma"] * phases
     stay_s = (now - kept["since_ms"] + SLOT_MS) // 1000
@@ -104,13 +116,11 @@ def _rank(built: Any, seen: Any, kept: Any, work: Any, now: int) -> int:
     on = kept["on_since_ms"] != NEVER
     if on:
         served = max(served - slot_mas, 0)
-    rank = served * UNIT // (work["weight"] * phases * stay_s)
+    had = served * UNIT // (work["weight"] * phases * stay_s)
     protected = seen["never_zero"] == 1 or seen["minimum_speed"] == 1 or kept["delicate"] == 1
-    priority_class = seen["priority_class"] if seen["priority_class"] > 0 else built["priority_class"]
-    work["share_class"] = priority_class * built["strict"]
-    place = int(not protected) * CLASSES + priority_class
+    place = int(not protected) * CLASSES + priority_class(cy, c)
     in_slot = on and now - kept["on_since_ms"] < SLOT_MS
-    return int(rank + (2 * place + (ON_SLOT if in_slot else WAITING)) * RANK_STEP)
+    return int(had + (2 * place + (ON_SLOT if in_slot else WAITING)) * RANK_STEP)
 
 
 @kernel

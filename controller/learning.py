@@ -29,8 +29,16 @@ from controller.work import Cycle
 
 
 @kernel
+def somebody_learns(cy: Cycle) -> bool:
+    """Whether the site asks for it anywhere; where it does not, nothing of this is looked at."""
+    return bool(len(cy.built) > 0 and cy.built[0]["somebody_learns"] == 1)
+
+
+@kernel
 def conclude_step(cy: Cycle) -> None:
     """Read a lone step off the guard meter once it has been followed and the meter has seen it."""
+    if not somebody_learns(cy):
+        return
     site = cy.kept_site[0]
     c = site["lone"] - 1
     _doubt_lessons(cy)
@@ -143,6 +151,8 @@ def _forget(cy: Cycle, c: int) -> None:
 @kernel
 def watch_for_step(cy: Cycle) -> None:
     """After the orders of a cycle: is one of them alone and worth watching? In quiet times make one."""
+    if not somebody_learns(cy):
+        return
     now = cy.clock[0]["now_ms"]
     site = cy.kept_site[0]
     if site["lone"] == 0 and not _anybody_unknown(cy):

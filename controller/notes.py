@@ -9,13 +9,11 @@ from controller.commitments import tolerance_ma
 from controller.decision import Because, Note
 from controller.defaults import (
     DOWN_MS,
-    DRAWING_MA,
     LINES,
     NEVER,
     PHASE_COUNT,
     PHASE_IDLE_MA,
     PHASE_IN_USE_MA,
-    SLEEP_AFTER_MS,
     STUBBORN_AFTER_MS,
     STUBBORN_MA,
     TOGETHER,
@@ -36,6 +34,7 @@ NOT_READY = int(Note.NOT_READY)
 UNSUPPORTED = int(Note.UNSUPPORTED)
 IN_ERROR = int(Note.IN_ERROR)
 SLEEP = int(Note.SLEEP_MODE_DETECTED)
+STATION_LIMIT = int(Note.STATION_LIMIT)
 ISO_15118 = int(Note.ISO_15118)
 STUBBORN = int(Note.STUBBORN)
 OVERSHOOT = int(Note.OVERSHOOT)
@@ -49,6 +48,7 @@ LIMITS = BY_TOU | BY_PROFILE | FROM_OUTSIDE
 
 FAULTED = int(Status.FAULTED)
 BECAUSE_FUSE = int(Because.FUSE)
+BECAUSE_TURN = int(Because.TURN)
 SOURCE_TOU = int(Source.TIME_OF_USE)
 SOURCE_PROFILE = int(Source.PROFILE)
 SOURCE_API = int(Source.API)
@@ -70,7 +70,6 @@ def take_note(cy: Cycle) -> None:
         cy.wanted_grids[g]["note"] = note
     for c in range(len(cy.built)):
         _watch_limit(cy, c)
-        _watch_sleep(cy, c)
         cy.wanted[c]["note"] = _box_note(cy, c) | _car_note(cy, c)
 
 
@@ -125,17 +124,6 @@ def _above_limit(cy: Cycle, c: int, by_ma: int) -> bool:
 
 
 @kernel
-def _watch_sleep(cy: Cycle, c: int) -> None:
-    """A car that had charged, was turned off and has not drawn since it was offered current again."""
-    kept = cy.kept[c]
-    work = cy.work[c]
-    if work["active"] == 0 or work["draw_ma"] >= DRAWING_MA:
-        kept["resuming"] = 0
-    elif work["target_before_ma"] == 0 and kept["target_ma"] > 0:
-        kept["resuming"] = int(kept["charge_mas"] > 0 and kept["full"] == 0)
-
-
-@kernel
 def _box_note(cy: Cycle, c: int) -> int:
     """What concerns the chargepoint and its link."""
     seen = cy.seen[c]
@@ -170,11 +158,13 @@ def _car_note(cy: Cycle, c: int) -> int:
         note |= ISO_15118
     if work["active"] == 0:
         return note
-    if cy.wanted[c]["because"] == BECAUSE_FUSE and work["why_grid"] >= 0:
-        note |= cy.wanted_grids[work["why_grid"]]["note"] & LIMITS
-    asleep = kept["on_since_ms"] != NEVER and now - kept["on_since_ms"] >= SLEEP_AFTER_MS
-    unused = kept["resuming"] == 1 and kept["target_ma"] > 0 and work["fresh"] == 1 and asleep
-    if unused or kept["sleep"] == ASLEEP:
+    because = cy.wanted[c]["because"]
+    if because in (BECAUSE_FUSE, BECAUSE_TURN) and work["why_grid"] >= 0:
+        if cy.built_grids[work["why_grid"]]["station"] != 0:
+            note |= STATION_LIMIT
+        if because == BECAUSE_FUSE:
+            note |= cy.wanted_grids[work["why_grid"]]["note"] & LIMITS
+    if kept["sleep"] >= ASLEEP:
         note |= SLEEP
     elif kept["full"] == 1:
         note |= FULL

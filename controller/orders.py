@@ -21,7 +21,7 @@ from controller.defaults import (
     TOGETHER,
     UNLIMITED_MA,
 )
-from controller.demand import worth_ma
+from controller.demand import place_in_queue, worth_ma
 from controller.kernel import kernel
 from controller.limits import is_hot
 from controller.steps import above_ma, at_most_ma
@@ -275,7 +275,7 @@ def _next_to_cut(cy: Cycle, g: int, line: int, stage: int) -> int:
         low = _sure_draw(cy, c, line)
         score = low - cy.built[c]["min_ma"]
         if stage in (TO_ZERO_KNOWN, TO_ZERO_UNKNOWN):
-            score = work["rank"] + 1 if low > 0 else 0
+            score = place_in_queue(cy, c) + 1 if low > 0 else 0
         if score > best_score and _under(cy, c, g):
             best = c
             best_score = score

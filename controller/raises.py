@@ -16,7 +16,7 @@ from controller.defaults import (
     UP_MS,
     WORTH_MA,
 )
-from controller.demand import worth_ma
+from controller.demand import place_in_queue, worth_ma
 from controller.kernel import kernel
 from controller.orders import offer_proof, put
 from controller.steps import at_most_ma
@@ -128,7 +128,7 @@ def _first(cy: Cycle) -> int:
         if (
             best < 0
             or key < best_key
-            or (key == 0 and best_key == 0 and work["rank"] < cy.work[best]["rank"])
+            or (key == 0 and best_key == 0 and place_in_queue(cy, c) < place_in_queue(cy, best))
         ):
             best = c
             best_key = key

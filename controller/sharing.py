@@ -18,6 +18,7 @@ from controller.defaults import (
     TOGETHER,
     UNLIMITED_MA,
 )
+from controller.demand import place_in_queue
 from controller.kernel import kernel
 from controller.steps import above_ma, at_most_ma
 from controller.storage import open_storage_room
@@ -207,6 +208,7 @@ def _admit(cy: Cycle, share_class: int) -> None:
     for c in range(len(cy.built)):
         if _sharing(cy, c, share_class):
             _take(cy, c, -cy.work[c]["min_ma"])
+            cy.work[c]["place"] = place_in_queue(cy, c)
             cy.work[waiting]["queue"] = c
             waiting += 1
     _sort_queue(cy, waiting)
@@ -222,17 +224,17 @@ def _admit(cy: Cycle, share_class: int) -> None:
 
 @kernel
 def _sort_queue(cy: Cycle, count: int) -> None:
-    """Sort by rank, then row (Shell sort: short, in place, the same bits everywhere)."""
+    """Sort by place, then row (Shell sort: short, in place, the same bits everywhere)."""
     gap = count // 2
     while gap > 0:
         for i in range(gap, count):
             c = cy.work[i]["queue"]
-            rank = cy.work[c]["rank"]
+            place = cy.work[c]["place"]
             slot = i
             while slot >= gap:
                 other = cy.work[slot - gap]["queue"]
-                before = cy.work[other]["rank"]
-                if before < rank or (before == rank and other < c):
+                before = cy.work[other]["place"]
+                if before < place or (before == place and other < c):
                     break
                 cy.work[slot]["queue"] = other
                 slot -= gap

@@ -20,6 +20,7 @@ from controller.wiring import Traces, trace
 
 GUARD, CONSUMER, NO_METER = 0, 1, 2
 CURRENTS, MAGNITUDES, TOTAL_POWER = 0, 1, 2  # what a meter measures
+OF_FILE, DRAWN = 1, 2  # a station's limit: `max_current_a` of the chargepoint, or a board drawn for it alone
 PANIC = -1  # safe_ma of a meter whose failure shuts its grid down
 
 GRID = np.dtype(
@@ -40,7 +41,7 @@ GRID = np.dtype(
         ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
         ("dead_load_ma", "i8", (3,)),  # the same as its rule counts it, with what batteries do alone
         ("accepted", "i8"),  # 1: somebody answers for a site that is not safe without its controller
-        ("station", "i8"),  # 1: the limit of one chargepoint over its connectors
+        ("station", "i8"),  # OF_FILE or DRAWN: it feeds the connectors of one chargepoint and nothing else
         ("excluded", "i8"),  # 1: the consumer meter of the parent does not see this grid's load
         ("feeds_in", "i8"),  # 1: something feeds in here that nobody has drawn
         ("sourceless", "i8"),  # 1: neither here nor on a board under it does anything feed in
@@ -69,12 +70,12 @@ CONNECTOR = np.dtype(
         ("possible", "i8", (3,)),  # 1: it could load this site phase
         ("confirmed", "i8"),  # a person has confirmed the rotation
         ("learns", "i8"),  # 1: nobody has, and its phases may be learnt from lone steps
+        ("somebody_learns", "i8"),  # 1: so it is with any connector of the site
         ("balanced", "i8"),  # 1: loads all three phases alike, whatever car (DC)
         ("max_ma", "i8"),
         ("min_ma", "i8"),
         ("step_ma", "i8"),
         ("steps", "i8"),  # number of set-points that the box knows, 0: multiples of `step_ma`
-        ("steps_ma", "i8", (MAX_STEPS,)),  # these, ascending
         ("weight", "i8"),  # percent
         ("priority_class", "i8"),  # 1 first
         ("strict", "i8"),  # 1: a class is served in full before the next begins
@@ -84,6 +85,7 @@ CONNECTOR = np.dtype(
         ("solar_start_ms", "i8"),
         ("solar_stop_ms", "i8"),
         ("sample_ms", "i8"),
+        ("steps_ma", "i8", (MAX_STEPS,)),  # set-points ascending; last, for few outlets have them
     ]
 )
 
@@ -157,7 +159,7 @@ class Topology(NamedTuple):
 
     def station_of(self, grid: int) -> str | None:
         """The chargepoint whose own limit this grid stands for."""
-        if self.grids[grid]["station"] == 0:
+        if self.grids[grid]["station"] != OF_FILE:
             return None
         return self.connector_names[self.connectors["path"][:, 0].tolist().index(grid)].rpartition("/")[0]
 
@@ -197,7 +199,7 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         roles = {meter.role: m for m, meter in enumerate(meters) if meter.grid == name}
         row["guard"] = roles.get("guard", -1)
         row["kind"] = GUARD if "guard" in roles else CONSUMER if "consumer" in roles else NO_METER
-        row["station"] = site.station_of(name) is not None
+        row["station"] = OF_FILE if site.station_of(name) else DRAWN * _is_station(site, name)
         row["excluded"] = any(name in meter.excludes for meter in meters)
         row["accepted"] = bool(site.accept_unsafe_fallback)
         row["feeds_in"], row["sourceless"] = name in feeding, name not in fed
@@ -223,6 +225,15 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
             row["dead_load_ma"][phase] = electrical.milliamps(dead_load_a(site, name, own))
             row["worst_load_ma"][phase] = electrical.milliamps((grid.worst_load_a or grid.max_current_a)[own])
     return table
+
+
+def _is_station(site: Site, grid: str) -> bool:
+    """Whether a board feeds nothing but the connectors of one chargepoint with several."""
+    tables = (site.grid, site.battery, site.inverter)
+    others = any(user.fed_by == grid for table in tables for user in table.values())
+    fed = [chargepoint for chargepoint in site.chargepoint.values() if chargepoint.fed_by == grid]
+    alone = site.grid[grid].chargepoints_only and not others and len(fed) == 1
+    return alone and len(fed[0].connector) > 1
 
 
 def _together_ma(power_w: float | None) -> int:
@@ -280,6 +291,7 @@ def _connectors(site: Site, names: tuple[str, ...]) -> Table:
         row["solar_stop_ms"] = round(site.grid[chargepoint.fed_by].solar_stop_s * 1000)
         row["lease_ms"] = chargepoint.lease_s * 1000
         row["sample_ms"] = chargepoint.sample_interval_s * 1000
+    table["somebody_learns"] = table["learns"].any()
     return table
 
 

@@ -24,7 +24,7 @@ from controller.steps import at_most_ma
 
 B_ASLEEP = int(Because.ASLEEP)
 
-QUIET, DRAWING, PAUSED, ASLEEP = 0, 1, 2, 3
+QUIET, DRAWING, PAUSED, ASLEEP, GIVEN_UP = 0, 1, 2, 3, 4
 
 
 @kernel
@@ -40,9 +40,12 @@ def watch_sleep(built: Any, kept: Any, work: Any, now: int) -> None:
     if work["fresh"] == 0:
         return
     if work["draw_ma"] >= FULL_MA:
-        kept["delicate"] = max(kept["delicate"], int(kept["sleep"] == ASLEEP))
-        kept["sleep"] = DRAWING
-        kept["wake_tries"] = 0
+        if kept["sleep"] != DRAWING:
+            kept["delicate"] = max(kept["delicate"], int(kept["sleep"] == ASLEEP))
+            kept["sleep"] = DRAWING
+            kept["wake_tries"] = 0
+        return
+    if kept["sleep"] == QUIET:
         return
     waited = (
         kept["closed"] == 1 and kept["on_since_ms"] != NEVER and now - kept["on_since_ms"] >= WAKE_AFTER_MS
@@ -58,11 +61,11 @@ def watch_sleep(built: Any, kept: Any, work: Any, now: int) -> None:
 
 @kernel
 def _try_failed(kept: Any, now: int) -> None:
-    """Once more later, or, after the last time, a car that seems full like others."""
+    """Once more later, or, after the last time, a car that is served as if it were full."""
     kept["wake_tries"] += 1
     kept["wake_at_ms"] = now + (WAKE_WAIT_MS << kept["wake_tries"] - 1)
     if kept["wake_tries"] >= WAKE_TRIES:
-        kept["sleep"] = QUIET
+        kept["sleep"] = GIVEN_UP
 
 
 @kernel
@@ -93,10 +96,12 @@ def wake(built: Any, kept: Any, work: Any, now: int) -> None:
 @kernel
 def next_look_ms(kept: Any) -> int:
     """When its sleep is looked at next, whatever is heard; NEVER."""
+    if kept["sleep"] not in (PAUSED, ASLEEP):
+        return NEVER
     if kept["sleep"] == ASLEEP and kept["target_ma"] == 0 and kept["off_since_ms"] >= kept["wake_at_ms"]:
         return int(kept["off_since_ms"] + WAKE_PAUSE_MS)
     if kept["sleep"] == ASLEEP and kept["on_since_ms"] < kept["wake_at_ms"]:
         return int(kept["wake_at_ms"])
-    if kept["sleep"] >= PAUSED and kept["on_since_ms"] != NEVER:
+    if kept["on_since_ms"] != NEVER:
         return int(kept["on_since_ms"] + WAKE_AFTER_MS)
     return NEVER

@@ -207,9 +207,9 @@ SOURCES: Final[dict[Source, Origin]] = {
 STATION_LIMIT: Final = (
     "Station limit",
     "all outlets of {station} together may take no more than {limit}",
-    "Fewer cars at {station}, or a higher max_current_a of it.",
+    "Fewer cars at {station}, or a higher limit of it in the site file.",
 )
-"""In place of the fuse, where the board is a station's own limit."""
+"""In place of the fuse, where the board stands for one station alone."""
 
 IDLE_BY_STATUS: Final[dict[Status, tuple[str, str, str]]] = {
     Status.NONE: (

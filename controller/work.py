@@ -102,7 +102,7 @@ WORK_CONNECTOR = np.dtype(
         ("why", "i8"),
         ("why_grid", "i8"),
         ("why_phase", "i8"),
-        ("rank", "i8"),
+        ("place", "i8"),  # in the queue, where not even all minimums fit
         ("solar_ma", "i8"),  # what surplus leaves it
     ]
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.decision import Because
+from controller.decision import Because, Note
 from controller.explain import Scene, reason
 from controller.image import frozen
 from controller.site import Site, SiteError, build
@@ -151,6 +151,56 @@ def test_a_station_limit_is_a_board_for_every_sum_and_every_wire():
 def test_a_site_with_stations_reads_back_as_it_was_written():
     site = station(32)
     assert Site.model_validate(site.model_dump(mode="json")) == site
+
+
+def board(limit_a, *stations, **words):
+    """Stations of two outlets each, on a board that somebody has drawn."""
+    table = station(None).model_dump(mode="json", exclude_none=True)
+    table["grid"]["row"] = {"id": 1, "fed_by": "main", "max_current_a": limit_a, "margin_a": 0.0} | words
+    twin = table["chargepoint"].pop("twin")
+    for name in stations:
+        table["chargepoint"][name] = twin | {"identity": name, "fed_by": "row"}
+    return build(table, "twins.toml")
+
+
+def charging(site, *connectors):
+    desk = Desk(site)
+    desk.cycle(3)
+    desk.plug(*connectors)
+    desk.settle(dict.fromkeys(connectors, 32), 90)
+    return desk
+
+
+def noted(desk, c=0):
+    return bool(desk.decision.connectors[c]["note"] & Note.STATION_LIMIT)
+
+
+STATION_NOTES = [
+    ("its own limit binds", lambda: station(32), (0, 1), True),
+    ("its own limit does not bind", lambda: station(40), (0,), False),
+    ("the fuse of the site binds", lambda: station(50, fuse_a=40), (0, 1), False),
+    ("a board for it alone binds", lambda: board(32, "a", chargepoints_only=True), (0, 1), True),
+    ("a board of two stations binds", lambda: board(32, "a", "b", chargepoints_only=True), (0, 1), False),
+    ("a board with other loads binds", lambda: board(32, "a", uncontrolled_a=2), (0, 1), False),
+    ("a car of it waits for its turn", lambda: station(10), (0, 1), True),
+]
+
+
+@pytest.mark.parametrize(
+    ("site", "cars", "which"), [row[1:] for row in STATION_NOTES], ids=[row[0] for row in STATION_NOTES]
+)
+def test_the_note_station_limit_is_set_where_the_limit_of_one_station_holds_its_cars(site, cars, which):
+    desk = charging(site(), *cars)
+    assert any(noted(desk, c) for c in cars) == which
+
+
+def test_the_note_station_limit_goes_with_the_other_car():
+    desk = charging(station(32), 0, 1)
+    assert noted(desk, 0)
+    desk.stop(1)
+    desk.settle({0: 32}, 90)
+    assert desk.target_a(0) == 32
+    assert not noted(desk, 0)
 
 
 def test_a_dead_controller_must_not_overload_a_station_either():

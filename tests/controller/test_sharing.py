@@ -52,7 +52,7 @@ class Case:
             work["commandable"] = 1
             work["book_target_ma"] = given_["has_ma"]
             work["min_ma"], work["cap_ma"] = given_["min_ma"], given_["cap_ma"]
-            work["weight"], work["rank"] = given_["weight"], c
+            work["weight"] = given_["weight"]
             work["why"] = Because.CONNECTOR
         share(cy)
         return cy.work["wish_ma"].tolist(), [Because(int(why)) for why in cy.work["why"]]

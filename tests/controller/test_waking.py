@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from controller.decision import Because
-from controller.waking import ASLEEP, PAUSED, QUIET
+from controller.waking import ASLEEP, GIVEN_UP, PAUSED, QUIET
 from tests.controller.desk import Desk, drawn
 
 
@@ -75,7 +75,7 @@ def test_it_is_woken_three_times_at_most_with_growing_waits_and_then_counts_as_f
     assert len(tried) == 3
     first, second = (late - early for early, late in pairwise(tried))
     assert 300 <= first < second
-    assert desk.memory.connectors[0]["sleep"] == QUIET
+    assert desk.memory.connectors[0]["sleep"] == GIVEN_UP
     assert desk.because(0) == Because.FULL
 
 
