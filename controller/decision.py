@@ -310,12 +310,7 @@ CONNECTOR_MEMORY = np.dtype(
         ("spread", "i8"),  # phases that its total power is held to flow on, 0: its phases are told
         ("total_ma", "i8"),  # that power, when it was last read
         ("learnt", "i8"),  # 1: its phases were learnt from lone steps, for this session
-        ("learnt_bits", "i8"),  # what the last step showed
-        ("learnt_steps", "i8"),  # in a row that agree
-        ("learn_tries", "i8"),  # steps made for it in this session
         ("learn_cap_ma", "i8"),  # while one is being made, 0: none
-        ("hint", "i8"),  # site phase that own L1 was learnt to hang on, from 1; 0: nothing to suggest
-        ("hint_sessions", "i8"),  # sessions in a row that taught the same
         # session
         ("session", "i8"),  # counts plug-ins
         ("plugged", "i8"),
@@ -340,6 +335,12 @@ CONNECTOR_MEMORY = np.dtype(
         ("solar_since_ms", "i8"),  # since when there is enough for a start, or too little to go on
         ("solar_tried_ms", "i8"),  # last start without knowing whether there is sun
         ("sleep", "i8"),  # controller.waking: QUIET, DRAWING, PAUSED, ASLEEP, GIVEN_UP
+        # what few cycles look at: phases being learnt, a car being woken
+        ("learnt_bits", "i8"),  # what the last step showed
+        ("learnt_steps", "i8"),  # in a row that agree
+        ("learn_tries", "i8"),  # steps made for it in this session
+        ("hint", "i8"),  # site phase that own L1 was learnt to hang on, from 1; 0: nothing to suggest
+        ("hint_sessions", "i8"),  # sessions in a row that taught the same
         ("wake_at_ms", "i8"),  # when the next attempt to wake it begins or began
         ("wake_tries", "i8"),  # attempts that have failed
         ("delicate", "i8"),  # 1: it had to be woken, so it is the last to be turned off

@@ -69,23 +69,24 @@ CONNECTOR = np.dtype(
         ("phase", "i8", (3,)),  # site phase of the connector's own L1 L2 L3
         ("possible", "i8", (3,)),  # 1: it could load this site phase
         ("confirmed", "i8"),  # a person has confirmed the rotation
-        ("learns", "i8"),  # 1: nobody has, and its phases may be learnt from lone steps
-        ("somebody_learns", "i8"),  # 1: so it is with any connector of the site
-        ("balanced", "i8"),  # 1: loads all three phases alike, whatever car (DC)
         ("max_ma", "i8"),
         ("min_ma", "i8"),
         ("step_ma", "i8"),
         ("steps", "i8"),  # number of set-points that the box knows, 0: multiples of `step_ma`
         ("weight", "i8"),  # percent
-        ("priority_class", "i8"),  # 1 first
-        ("strict", "i8"),  # 1: a class is served in full before the next begins
         ("fallback_ma", "i8"),
         ("lease_ms", "i8"),
         ("solar", "i8"),  # mode of its grid
+        ("sample_ms", "i8"),
+        # what few cycles look at stands last, so that the rest lies closer together
+        ("learns", "i8"),  # 1: rotation not confirmed, its phases may be learnt from lone steps
+        ("somebody_learns", "i8"),  # 1: so it is with any connector of the site
+        ("balanced", "i8"),  # 1: loads all three phases alike, whatever car (DC)
+        ("priority_class", "i8"),  # 1 first
+        ("strict", "i8"),  # 1: a class is served in full before the next begins
         ("solar_start_ms", "i8"),
         ("solar_stop_ms", "i8"),
-        ("sample_ms", "i8"),
-        ("steps_ma", "i8", (MAX_STEPS,)),  # set-points ascending; last, for few outlets have them
+        ("steps_ma", "i8", (MAX_STEPS,)),  # set-points ascending
     ]
 )
 
