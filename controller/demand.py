@@ -51,6 +51,7 @@ def worth_ma(current_ma: int) -> int:
 def weigh_demands(cy: Cycle) -> None:
     """Minimum, cap, weight and class of every commandable connector."""
     now = cy.clock[0]["now_ms"]
+    strict = len(cy.built) > 0 and cy.built[0]["strict"] == 1
     for c in range(len(cy.built)):
         built = cy.built[c]
         kept = cy.kept[c]
@@ -76,7 +77,7 @@ def weigh_demands(cy: Cycle) -> None:
             _narrow(work["min_ma"], CARD_MINIMUM, work)
         if work["cap_ma"] >= work["min_ma"]:
             work["cap_ma"] = max(at_most_ma(built, work["cap_ma"]), work["min_ma"])
-        if built["strict"] == 1:
+        if strict:
             work["share_class"] = priority_class(cy, c)
         probed = kept["on_since_ms"] != NEVER and now - kept["probe_at_ms"] < FULL_PROBE_MS
         work["last"] = int(kept["full"] == 1 and not probed)
