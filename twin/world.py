@@ -487,7 +487,7 @@ class World:
         number = int(self.outlets[connector]["session"])
         if number < 0:
             return 0
-        return min(self.stays[number].session.car.phases, self._outlet_phases[connector])
+        return self.stays[number].session.car.at(self._outlets_drawn[connector]).phases
 
     def board_phases(self, grid: int) -> Rotation:
         """Phases of the site that really supply L1, L2, L3 of a board."""
