@@ -13,7 +13,7 @@ from controller.defaults import LINES, TOGETHER, UNKNOWN
 from controller.kernel import kernel
 from controller.orders import move_sums
 from controller.storage import take_back_setpoint
-from controller.wiring import Traces
+from controller.wiring import NO_MORE, Traces
 from controller.work import Cycle
 
 CHECK_FAILED = int(Alarm.CHECK_FAILED)
@@ -71,9 +71,12 @@ def _sound(cy: Cycle, traces: Traces) -> bool:
 @kernel
 def _shut(cy: Cycle, traces: Traces, c: int) -> bool:
     """Whether somebody has shut it, or a grid that feeds it."""
-    for g in range(len(cy.grids)):
-        if traces.feeders[c][g] == 1 and cy.seen_grids[g]["stop"] != 0:
+    feeders = traces.feeders[c]
+    hop = 0
+    while feeders[hop] != NO_MORE:
+        if cy.seen_grids[feeders[hop]]["stop"] != 0:
             return True
+        hop += 1
     return bool(cy.seen[c]["stop"] != 0)
 
 
@@ -85,10 +88,11 @@ def _add_up(cy: Cycle, traces: Traces) -> None:
         raised = cy.work[c]["raised"]
         if kept["committed_ma"] == 0 and raised == 0:
             continue
-        for g in range(len(cy.grids)):
-            if traces.feeders[c][g] == 0:
-                continue
-            grid = cy.grids[g]
+        feeders = traces.feeders[c]
+        hop = 0
+        while feeders[hop] != NO_MORE:
+            grid = cy.grids[feeders[hop]]
+            hop += 1
             for p in range(3):
                 committed = kept["committed_ma"] * kept["phases"][p]
                 grid["checked_ma"][p] += committed
@@ -101,9 +105,11 @@ def _add_up(cy: Cycle, traces: Traces) -> None:
 def _add_batteries(cy: Cycle, traces: Traces) -> None:
     """The same for batteries; what one gives counts for fuses only where the site file says so."""
     for b in range(len(cy.batteries)):
-        for g in range(len(cy.grids)):
-            if traces.battery_feeders[b][g] == 0:
-                continue
+        feeders = traces.battery_feeders[b]
+        hop = 0
+        while feeders[hop] != NO_MORE:
+            g = feeders[hop]
+            hop += 1
             for line in range(LINES):
                 committed = cy.kept_batteries[b]["committed_ma"]
                 if line != TOGETHER and traces.battery_counts[b] == 0:

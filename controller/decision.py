@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from controller.defaults import LINES, NEVER, UNKNOWN
-from controller.table import Table
+from controller.table import Table, zeroed
 from controller.topology import Topology
 
 
@@ -465,9 +465,11 @@ def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
 def empty_decision(topology: Topology) -> Decision:
     """Zeroed tables for `calculate` to fill."""
     return Decision(
-        site=np.zeros(1, SITE_DECISION),
-        grids=np.zeros(len(topology.grids), GRID_DECISION),
-        connectors=np.zeros(len(topology.connectors), CONNECTOR_DECISION),
-        batteries=np.zeros(len(topology.batteries), BATTERY_DECISION),
-        inverters=np.zeros(len(topology.inverters), INVERTER_DECISION),
+        *zeroed(
+            (1, SITE_DECISION),
+            (len(topology.grids), GRID_DECISION),
+            (len(topology.connectors), CONNECTOR_DECISION),
+            (len(topology.batteries), BATTERY_DECISION),
+            (len(topology.inverters), INVERTER_DECISION),
+        )
     )

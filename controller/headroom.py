@@ -235,8 +235,10 @@ def _root(square: int) -> int:
     """Whole square root, rounded down."""
     if square <= 0:
         return 0
-    guess = square
-    better = (guess + 1) // 2
+    guess = 1
+    while guess * guess < square:
+        guess *= 2
+    better = (guess + square // guess) // 2
     while better < guess:
         guess = better
         better = (guess + square // guess) // 2

@@ -33,7 +33,7 @@ WHOLE_HEAT = 1_000_000  # heat of a breaker that has carried its rating for ever
 
 @kernel
 def open_limits(cy: Cycle) -> None:
-    """Every line at what nobody lifts."""
+    """Every line at what nobody lifts, and at what hard limits from outside leave of it."""
     for g in range(len(cy.grids)):
         built = cy.built_grids[g]
         grid = cy.grids[g]
@@ -42,6 +42,8 @@ def open_limits(cy: Cycle) -> None:
             grid["fuse_ma"][line] = built["limit_ma"][line] if line < 3 else built["power_ma"]
             grid["limit_ma"][line] = grid["fuse_ma"][line]
             grid["measured_ma"][line] = UNKNOWN
+            hard = seen["hard_ma"][line] if line < 3 else seen["hard_sum_ma"]
+            grid["firm_ma"][line] = min(grid["fuse_ma"][line], hard)
         for p in range(3):
             grid["margin_ma"][p] = built["margin_ma"][p]
         together = min(built["power_ma"], built["mean_power_ma"])
@@ -121,7 +123,6 @@ def _narrow_from_outside(cy: Cycle, g: int, line: int) -> None:
         grid["source"][line] = CONTRACT
     least = grid["load_ma"][line] + grid["margin_ma"][line]
     _narrow(cy, g, line, hard, seen["hard_source"])
-    grid["firm_ma"][line] = min(grid["fuse_ma"][line], hard)
     if seen["soft_keeps_minimum"] == 1:
         soft = max(soft, least + grid["minimum_ma"][line])
     _narrow(cy, g, line, soft, seen["soft_source"])

@@ -89,7 +89,7 @@ def _take(cy: Cycle, c: int, current_ma: int) -> None:
     load = cy.work[c]["load"]
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[path[d]]
-        for line in range(grid["lines"]):
+        for line in range(LINES):
             grid["spare_ma"][line] -= current_ma * load[line]
 
 
@@ -262,13 +262,13 @@ def _fill(cy: Cycle, share_class: int) -> None:
             left += 1
     level = 0
     while left > 0:
-        full = HIGHEST_LEVEL
+        reached = max(level, event)
         for g in range(len(cy.grids)):
-            for line in range(cy.grids[g]["lines"]):
-                slope = cy.grids[g]["slope"][line]
-                if slope > 0:
-                    full = min(full, level + cy.grids[g]["spare_u"][line] // slope)
-        reached = max(level, min(event, full))
+            grid = cy.grids[g]
+            for line in range(grid["lines"]):
+                # Divided only where a line fills up first: a division costs as much as twenty products.
+                if grid["slope"][line] * (reached - level) > grid["spare_u"][line]:
+                    reached = level + grid["spare_u"][line] // grid["slope"][line]
         filled_up = _rise(cy, reached - level)
         level = reached
         event = HIGHEST_LEVEL
@@ -304,7 +304,7 @@ def _tilt(cy: Cycle, c: int, weight: int) -> None:
     load = cy.work[c]["load"]
     for d in range(cy.built[c]["depth"]):
         grid = cy.grids[path[d]]
-        for line in range(grid["lines"]):
+        for line in range(LINES):
             grid["slope"][line] += weight * load[line]
 
 

@@ -45,11 +45,10 @@ def _follow_breach(cy: Cycle, g: int) -> None:
     grid = cy.grids[g]
     kept = cy.kept_grids[g]
     for p in range(3):
-        limit = min(cy.built_grids[g]["limit_ma"][p], cy.seen_grids[g]["hard_ma"][p])
         current = grid["load_ma"][p] + grid["low_ma"][p]
         if grid["guarded"] == 1:
             current = grid["measured_ma"][p]
-        if grid["lost"] == 1 or current <= limit:
+        if grid["lost"] == 1 or current <= grid["firm_ma"][p]:
             kept["breach_since_ms"][p] = NEVER
         elif kept["breach_since_ms"][p] == NEVER:
             kept["breach_since_ms"][p] = now

@@ -15,11 +15,14 @@ from controller.electrical import NOMINAL_VOLTAGE_V, milliamps
 from controller.site import Battery, Connector, Site
 from controller.table import Table
 
+NO_MORE = -1
+
 
 class Traces(NamedTuple):
-    """`feeders[c]`: 1 per grid that feeds it; `phase[c]`: site phase of its own L1 L2 L3; fuses in mA.
+    """`feeders[c]`: rows of the grids that feed it, nearest first, then NO_MORE.
 
-    The fourth fuse of a grid is its power as a sum of currents.
+    `phase[c]`: site phase of its own L1 L2 L3. Fuses in mA; the fourth of a grid is its power as a sum of
+    currents.
     """
 
     feeders: Table
@@ -38,7 +41,7 @@ def trace(site: Site) -> Traces:
     """Follow every wire of the site file from the connector to the connection."""
     names = list(site.grid)
     outlets = [(site.chargepoint[name].fed_by, connector) for name, _, connector in site.connectors()]
-    feeders = np.zeros((len(outlets), len(names)), dtype="i8")
+    feeders = np.full((len(outlets), len(names) + 1), NO_MORE, dtype="i8")
     phase = np.zeros((len(outlets), 3), dtype="i8")
     for row, (board, connector) in enumerate(outlets):
         for own in range(3):
@@ -56,7 +59,7 @@ def trace(site: Site) -> Traces:
         together_ma = [math.floor(power / NOMINAL_VOLTAGE_V * 1000) for power in powers]
         fuse_ma[row, TOGETHER] = min([UNLIMITED_MA, *together_ma])
     batteries = list(site.battery.values())
-    battery_feeders = np.zeros((len(batteries), len(names)), dtype="i8")
+    battery_feeders = np.full((len(batteries), len(names) + 1), NO_MORE, dtype="i8")
     battery_load = np.zeros((len(batteries), LINES), dtype="i8")
     for row, battery in enumerate(batteries):
         for own in range(battery.phases):
@@ -78,11 +81,13 @@ def trace(site: Site) -> Traces:
 def _follow(
     site: Site, board: str, connector: Connector | Battery, own: int, feeders: Table, names: list[str]
 ) -> int:
-    """Phase of the site at the end of one wire, marking the grids it runs through."""
+    """Phase of the site at the end of one wire, listing the grids it runs through."""
     wire = connector.rotation[own]
     at: str | None = board
+    hop = 0
     while at is not None:
-        feeders[names.index(at)] = 1
+        feeders[hop] = names.index(at)
+        hop += 1
         wire = site.grid[at].rotation[wire]
         at = site.grid[at].fed_by
     return wire

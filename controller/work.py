@@ -9,7 +9,7 @@ import numpy as np
 from controller.decision import Decision, Memory
 from controller.defaults import LINES
 from controller.image import Image
-from controller.table import Table
+from controller.table import Table, zeroed
 from controller.topology import Topology
 
 WORK_GRID = np.dtype(
@@ -181,8 +181,10 @@ def lay_out(topology: Topology, image: Image, memory: Memory, decision: Decision
         *image,
         *memory,
         *decision,
-        np.zeros(len(topology.grids), WORK_GRID),
-        np.zeros(len(topology.connectors), WORK_CONNECTOR),
-        np.zeros(len(topology.batteries), WORK_BATTERY),
-        np.zeros(len(topology.inverters), WORK_INVERTER),
+        *zeroed(
+            (len(topology.grids), WORK_GRID),
+            (len(topology.connectors), WORK_CONNECTOR),
+            (len(topology.batteries), WORK_BATTERY),
+            (len(topology.inverters), WORK_INVERTER),
+        ),
     )

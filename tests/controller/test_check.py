@@ -3,7 +3,7 @@
 import pytest
 
 from controller.decision import Alarm, Because
-from controller.wiring import trace
+from controller.wiring import NO_MORE, trace
 from tests.controller.desk import Desk, drawn
 
 ONE_PHASE = {"phases": 1, "rotation_confirmed_by": "test"}
@@ -113,6 +113,6 @@ def test_tables_that_agree_raise_no_alarm():
 
 def test_the_wires_are_followed_from_the_site_alone():
     traces = trace(SITE)
-    assert traces.feeders.tolist() == [[1, 1], [1, 1]]
+    assert traces.feeders.tolist() == [[1, 0, NO_MORE], [1, 0, NO_MORE]]
     assert traces.max_ma.tolist() == [32_000, 32_000]
     assert traces.min_ma.tolist() == [6_000, 6_000]
