@@ -105,6 +105,8 @@ def seat(row: Any, car: Car, need_wh: float) -> None:
     row["car_phases"], row["car_max_ma"], row["car_min_ma"] = car.phases, float(car.max_ma), float(car.min_ma)
     row["down_ms"], row["up_ms"], row["ramp_ma_s"] = car.down_ms, car.up_ms, car.ramp_ma_s
     row["power_factor"], row["power_factor_6a"] = car.power_factor, car.power_factor_6a
+    row["sleeps_after_ms"], row["wakes_on"] = car.sleeps_after_ms, car.wakes_on
+    row["knocks"], row["left_alone_ms"] = 0, NEVER
     row["need_wh"] = need_wh
     curves.bend(row, car.takes())
 

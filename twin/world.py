@@ -302,8 +302,6 @@ class World:
             curves.bend(outlet, car.takes(), session.cold)
             self.at(self.now_ms + COLD_MS, lambda: self._warms(number, car))
         outlet["cable_ma"] = session.cable_ma or vehicles.FAR_MS
-        outlet["sleeps_after_ms"], outlet["wakes_on"] = car.sleeps_after_ms, car.wakes_on
-        outlet["knocks"], outlet["left_alone_ms"] = 0, NEVER
         sleepers = self.conditions.sleepers
         if sleepers and stream(self.seed, "sleeps", session.key).random() < sleepers.share:
             outlet["sleeps_after_ms"] = round(sleepers.after_s * 1000)
@@ -485,9 +483,7 @@ class World:
     def phases_of_car(self, connector: int) -> int:
         """On how many phases the car at a connector would charge, 0 without one."""
         number = int(self.outlets[connector]["session"])
-        if number < 0:
-            return 0
-        return self.stays[number].session.car.at(self._outlets_drawn[connector]).phases
+        return self.stays[number].session.car.at(self._outlets_drawn[connector]).phases if number >= 0 else 0
 
     def board_phases(self, grid: int) -> Rotation:
         """Phases of the site that really supply L1, L2, L3 of a board."""
