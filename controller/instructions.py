@@ -316,6 +316,8 @@ def _stop(topology: Topology, grids: Table, caps: Table, place: Place, source: S
         rows, names = grids, [place.name == name for name in topology.grid_names]
     elif place.kind == "connector":
         rows, names = caps, [place.name == name for name in topology.connector_names]
+    elif place.kind != "chargepoint":
+        return  # a device may bear the name of a chargepoint
     else:
         rows, names = caps, [place.name == name.rpartition("/")[0] for name in topology.connector_names]
     rows["stop"][names] = np.maximum(rows["stop"][names], source)
@@ -369,12 +371,16 @@ def narrowed(image: Image, rows: InForce) -> Image:
     connectors["wish_source"][tighter] = rows.caps["wish_source"][tighter]
     np.maximum(connectors["stop"], rows.caps["stop"], out=connectors["stop"])
     batteries, inverters = copied(image.batteries), copied(image.inverters)
-    for table, orders in ((batteries, rows.batteries), (inverters, rows.inverters)):
+    image = image._replace(grids=rows.grids, connectors=connectors, batteries=batteries, inverters=inverters)
+    put_orders(image, rows)
+    return frozen(image)
+
+
+def put_orders(image: Image, rows: InForce) -> None:
+    """Write what batteries and inverters are told into an image that is one's own."""
+    for table, orders in ((image.batteries, rows.batteries), (image.inverters, rows.inverters)):
         for field in orders.dtype.names or ():
             table[field] = orders[field]
-    return frozen(
-        image._replace(grids=rows.grids, connectors=connectors, batteries=batteries, inverters=inverters)
-    )
 
 
 class Standing:

@@ -24,7 +24,7 @@ from controller.external import (
     instruction_faults,
 )
 from controller.image import Image
-from controller.instructions import Standing
+from controller.instructions import Standing, put_orders
 from controller.quantities import FrozenTable
 from controller.setpoints import Setpoint
 from controller.site import Site
@@ -118,10 +118,7 @@ class Outside:
         self._image.grids[:] = rows.grids
         for field in rows.caps.dtype.names or ():
             self._image.connectors[field] = rows.caps[field]
-        image = self._image
-        for table, orders in ((image.batteries, rows.batteries), (image.inverters, rows.inverters)):
-            for field in orders.dtype.names or ():
-                table[field] = orders[field]
+        put_orders(self._image, rows)
         if rows.next_ms not in {self._due_ms, FAR_MS}:
             self._due_ms = rows.next_ms
             self._world.at(rows.next_ms, partial(self._look_at, rows.next_ms))

@@ -14,6 +14,7 @@ from controller.sentences import sentences
 from controller.setpoints import Setpoint
 from controller.site import SiteError, build
 from controller.topology import MANUAL, PEAK_SHAVING, SELF_CONSUMPTION, STANDBY, compile_site
+from tests.controller.told import garage
 
 CELLAR, SHED, ROOF = Place("battery", "cellar"), Place("battery", "shed"), Place("inverter", "roof")
 AT_NIGHT = {"begin": "23:00", "end": "05:00", "power_kw": 6.9}
@@ -143,6 +144,12 @@ def test_a_stop_reaches_every_battery_and_inverter_at_or_under_its_place(place, 
     stop = int(Source.EMERGENCY_STOP)
     assert rows.batteries["stop"].tolist() == [stop * one for one in batteries]
     assert rows.inverters["stop"].tolist() == [stop * one for one in inverters]
+
+
+def test_a_stop_of_a_battery_leaves_a_chargepoint_of_the_same_name_alone():
+    drawn = garage()
+    namesake = Place("battery", next(iter(drawn.chargepoint)))
+    assert not found(drawn, Instruction(namesake, Stop(reason="maintenance"))).caps["stop"].any()
 
 
 def test_the_image_of_a_box_carries_the_orders():
