@@ -340,7 +340,6 @@ CONNECTOR_MEMORY = np.dtype(
         ("learnt_steps", "i8"),  # in a row that agree
         ("learn_tries", "i8"),  # steps made for it in this session
         ("hint", "i8"),  # site phase that own L1 was learnt to hang on, from 1; 0: nothing to suggest
-        ("hint_sessions", "i8"),  # sessions in a row that taught the same
         ("wake_at_ms", "i8"),  # when the next attempt to wake it begins or began
         ("wake_tries", "i8"),  # attempts that have failed
         ("delicate", "i8"),  # 1: it had to be woken, so it is the last to be turned off

@@ -102,9 +102,7 @@ def _know(cy: Cycle, c: int, bits: int, used: int) -> None:
         kept["reading_ma"][p] = cy.work[c]["draw_ma"] * kept["phases"][p]
         cy.work[c]["reading_ma"][p] = kept["reading_ma"][p]
     if used == 1 and cy.seen[c]["current_ma"][0] >= PHASE_IN_USE_MA:
-        hint = 1 if bits & 1 else 2 if bits & 2 else 3
-        kept["hint_sessions"] = kept["hint_sessions"] + 1 if kept["hint"] == hint else 1
-        kept["hint"] = hint
+        kept["hint"] = 1 if bits & 1 else 2 if bits & 2 else 3
 
 
 @kernel
