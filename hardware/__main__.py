@@ -78,6 +78,18 @@ def check(site_file: SiteFile) -> None:
     raise typer.Exit(0 if found.sound else 1)
 
 
+@app.command("map")
+def registers(site_file: SiteFile) -> None:
+    """Print the registers of the Modbus servers of this site as CSV."""
+    drawn, _ = _read(site_file)
+    from hardware.limit_registers import LimitRegisters
+    from hardware.offered import Sheet
+    from hardware.points import Glance
+
+    limits = LimitRegisters("map", None, writable=False)
+    print(Sheet(*drawn, lambda: Glance(*drawn, limits)).as_csv(), end="")
+
+
 def _read(site_file: Path) -> tuple[Drawn, Links]:
     from hardware.planning import refuse_without_scipy
 

@@ -50,6 +50,26 @@ class Listen(_Link):
     port: Port
 
 
+class ModbusListen(_Link):
+    """A Modbus TCP server of the box, for the energy management of a building.
+
+    Modbus has no protection at all, so it stays on the box and read-only unless somebody says otherwise.
+    """
+
+    host: Host = "127.0.0.1"
+    port: Port = 1502
+    device_ids: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1)] = (1,)
+    writable: bool = False
+    """It takes limits for grids."""
+
+    def listen(self) -> Listen:
+        """Where it listens."""
+        return Listen(host=self.host, port=self.port)
+
+
+ServerName = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\w-]+$")]
+
+
 class BoxTable(_Link):
     """The box itself.
 
@@ -65,6 +85,8 @@ class BoxTable(_Link):
     """What an Authorize with a card that nobody has entered is answered."""
     keys: str = ""
     """A TOML file, relative to the site file, with `identity = "key"` of each box on security profile 1."""
+    modbus: dict[ServerName, ModbusListen] = Field(default_factory=dict)
+    """Modbus servers by name."""
 
 
 class Links(NamedTuple):
@@ -163,6 +185,7 @@ def cannot_open(listen: Listen, table: str, error: OSError) -> CannotStart:
 def outside_loopback(links: Links) -> Iterator[str]:
     """The links that leave this machine, each as table and host."""
     hosts = {"[box.ocpp]": links.box.ocpp.host, "[box.api]": links.box.api.host}
+    hosts |= {f"[box.modbus.{name}]": server.host for name, server in links.box.modbus.items()}
     hosts |= {f"[meter.{name}] link": link.host for name, link in links.meters.items()}
     for place, host in hosts.items():
         if not _is_loopback(host):

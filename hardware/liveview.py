@@ -91,6 +91,12 @@ class LiveView:
             number = before.number + 1 if before else 1
             self._latest = _Cycle(scene, utc_ms, number, time.monotonic())
 
+    def newest(self) -> tuple[Scene, int, float] | None:
+        """The newest cycle, its number, and its age in s by the wall."""
+        with self._lock:
+            cycle = self._latest
+        return None if cycle is None else (cycle.scene, cycle.number, time.monotonic() - cycle.wall_s)
+
     def plate(self) -> contract.SitePlate:
         """The site as drawn."""
         faults = list(fallback_faults(self._site.model_copy(update={"accept_unsafe_fallback": ""})))

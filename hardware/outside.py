@@ -75,7 +75,7 @@ class Told:
     @property
     def key(self) -> str:
         """Whatever is told under the same key takes its place."""
-        return f"{self.place.kind}/{self.place.name}/{self.kind}/{self.id}"
+        return _key(self.place, self.kind, self.id)
 
 
 class Outside:
@@ -140,7 +140,7 @@ class Outside:
 
     async def withdraw(self, place: Place, kind: Kind, number: str) -> bool:
         """Take something back; False when it was not told. Raises nothing."""
-        told = self._told.pop(f"{place.kind}/{place.name}/{kind}/{number}", None)
+        told = self._told.pop(_key(place, kind, number), None)
         if told is None:
             return False
         self._standing.withdraw(told.key)
@@ -152,6 +152,11 @@ class Outside:
     def all(self) -> list[tuple[Told, Instruction]]:
         """Everything that stands, by its key."""
         return [(self._told[key], self._standing.told[key]) for key in sorted(self._told)]
+
+    def find(self, place: Place, kind: Kind, number: str) -> tuple[Told, Instruction] | None:
+        """What stands under a key; None: nothing."""
+        key = _key(place, kind, number)
+        return (self._told[key], self._standing.told[key]) if key in self._told else None
 
     def left_s(self, instruction: Instruction) -> float | None:
         """How long it still lives, 0 when it does not; None: until it is taken back."""
@@ -209,6 +214,10 @@ class Outside:
                 del self._told[told.key]
                 self._standing.withdraw(told.key)
                 self._file.put(_gone(told))
+
+
+def _key(place: Place, kind: Kind, number: str) -> str:
+    return f"{place.kind}/{place.name}/{kind}/{number}"
 
 
 def _nobody() -> None:

@@ -17,6 +17,7 @@ from hardware.clock import Clock
 from hardware.kernels import Thinker
 from hardware.links import Links, cannot_open, listening, outside_loopback
 from hardware.liveview import LiveView
+from hardware.modbus_server import modbus_server
 from hardware.notices import Notices
 from hardware.runtime import Box
 from hardware.sitefile import Drawn
@@ -40,14 +41,22 @@ async def control(
     emulated = not any(outside_loopback(links))
     view = LiveView(drawn.site, drawn.topology, world="emulated" if emulated else "site", speed=speed)
     bound = listening(links.box.api, "box.api")
+    doors = {
+        name: listening(table.listen(), f"box.modbus.{name}") for name, table in links.box.modbus.items()
+    }
     clock = Clock(loop.time)
     box = Box(drawn.site, drawn.topology, links, store, clock, thinker.calculate, view, notices, keys)
+    servers = {
+        name: modbus_server(name, links.box.modbus[name], drawn, view, box.outside, notices) for name in doors
+    }
     tasks: list[asyncio.Task[None]] = []
     try:
         try:
             port = await box.open()
         except OSError as error:
             raise cannot_open(links.box.ocpp, "box.ocpp", error) from None
+        for name, server in servers.items():
+            await server.open(doors[name])
         parts = {
             "loop": box.run(),
             "API": _serve(view, box, bound),
@@ -59,6 +68,7 @@ async def control(
         announce(
             f'Edge controls "{drawn.site.name}": OCPP 1.6J on ws://{links.box.ocpp.host}:{port}/,'
             f" API on http://{host}:{api_port}/"
+            + "".join(f", Modbus {name} on {_address(door)}" for name, door in doors.items())
         )
         await stop.wait()
     finally:
@@ -66,7 +76,14 @@ async def control(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         bound.close()
+        for server in servers.values():
+            await server.close()
         await box.close()
+
+
+def _address(door: socket.socket) -> str:
+    host, port = door.getsockname()[:2]
+    return f"{host}:{port}"
 
 
 async def _reported(name: str, part: Coroutine[Any, Any, None], notices: Notices) -> None:

@@ -40,6 +40,7 @@ async def survey(drawn: Drawn, links: Links) -> Survey:
         *_remarks(site),
     ]
     tries = [_try_port("box.ocpp", links.box.ocpp), _try_port("box.api", links.box.api)]
+    tries += [_try_port(f"box.modbus.{name}", table.listen()) for name, table in links.box.modbus.items()]
     tries += await asyncio.gather(*(_try_meter(name, link) for name, link in links.meters.items()))
     lines += ["Links"] + [f"  {'ok   ' if fine else 'FAULT'}  {text}" for fine, text in tries]
     return Survey(lines, all(fine for fine, _ in tries))

@@ -133,9 +133,8 @@ def refuse_other_origins(request: Request) -> None:
 
 
 def _found(outside: Outside, place: Place, kind: Kind, number: str) -> contract.Instruction:
-    for told, instruction in outside.all():
-        if (told.place, told.kind, told.id) == (place, kind, number):
-            return _shown(outside, told, instruction)
+    if found := outside.find(place, kind, number):
+        return _shown(outside, *found)
     raise HTTPException(404, f'Nothing is told for {place.kind} "{place.name}" as {kind} "{number}".')
 
 

@@ -12,10 +12,13 @@ from pydantic_core import PydanticUndefined
 from controller import defaults
 from controller.calendar import DayAhead, Segment, TimeOfUse
 from controller.charging_profile import ChargingProfile, ChargingSchedule, SchedulePeriod
+from controller.decision import Alarm, Because, Note, StorageBecause
 from controller.external import ExternalLimit, Input, ProfileSet, Stop
+from controller.image import Source, Status
 from controller.setpoints import BatterySchedule, BatterySegment, Setpoint
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
-from hardware.links import BoxTable, Listen, ModbusTcp
+from hardware.links import BoxTable, Listen, ModbusListen, ModbusTcp
+from hardware.points import SHAPES
 from hardware.registers import Quantity, RegisterMap
 from scenarios.figures import Figures
 from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario, Wishes
@@ -122,6 +125,7 @@ def test_every_section_that_the_code_cites_exists():
         ("site-file.md", "`[inverter.NAME]`", Inverter),
         ("site-file.md", "`[box]`", BoxTable),
         ("site-file.md", "`ocpp` and `api`", Listen),
+        ("site-file.md", "`[box.modbus.NAME]`", ModbusListen),
         ("architecture.md", "Keys of a register map", RegisterMap),
         ("architecture.md", "Quantities of a register map", Quantity),
         ("instructions.md", "`[[grid.NAME.time_of_use]]`", TimeOfUse),
@@ -189,6 +193,37 @@ def test_every_figure_that_an_expectation_may_bound_is_named():
 def test_every_register_map_is_named():
     maps = {path.stem for path in (ROOT / "hardware" / "maps").glob("*.toml")}
     assert set(rows(chapter("site-file.md", "Register maps"))) == maps
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.title)
+def test_every_register_is_documented_with_its_place(shape):
+    told = rows(chapter("modbus.md", f"Block {shape.type}: {shape.title}"))
+    real, at = {}, 2
+    for point in shape.points:
+        real[point.name] = [f"+{at}", point.kind, point.unit, "yes" if point.writes else "", point.says]
+        at += point.size
+    assert told == real
+    assert f"{shape.length + 2} registers" in chapter("modbus.md", f"Block {shape.type}: {shape.title}")
+
+
+def test_the_numbers_that_registers_say_are_those_of_the_controller():
+    kinds = {
+        "status": Status,
+        "allowed_by": Source,
+        "reason of a connector": Because,
+        "reason of a battery, an inverter": StorageBecause,
+        "alarms": Alarm,
+        "notes": Note,
+    }
+    real = {
+        name: [
+            ", ".join(
+                f"{int(one)} {one.name.lower().replace('_', ' ')}" for one in kind if one.name != "NONE"
+            )
+        ]
+        for name, kind in kinds.items()
+    }
+    assert rows(chapter("modbus.md", "Numbers")) == real
 
 
 # -- commands -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from pymodbus.client import AsyncModbusTcpClient
 
 from hardware.clock import Clock, run
 from hardware.registers import Reading, load_map
@@ -118,6 +119,7 @@ def test_a_faster_clock_is_refused_unless_every_link_is_on_this_machine(tmp_path
     for inside, outside, place in (
         ('ocpp = { host = "127.0.0.1"', 'ocpp = { host = "0.0.0.0"', "[box.ocpp] 0.0.0.0"),
         ('api = { host = "127.0.0.1"', 'api = { host = "192.168.1.4"', "[box.api] 192.168.1.4"),
+        ("[box]", '[box.modbus.ems]\nhost = "0.0.0.0"\n[box]', "[box.modbus.ems] 0.0.0.0"),
     ):
         text = site.read_text()
         site.write_text(text.replace(inside, outside))
@@ -132,6 +134,19 @@ def test_a_faster_clock_is_refused_unless_every_link_is_on_this_machine(tmp_path
 
 def test_the_version_is_printed():
     assert edge("--version").stdout.startswith("edge 0.")
+
+
+def test_the_registers_of_a_site_are_printed_as_csv(tmp_path):
+    done = edge("map", write_site(tmp_path, chargepoints=2))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "address,logical,block,of,name,words,type,unit,access,meaning"
+    assert "100,40101,grid,main,type,1,u16,,read,2: grid" in lines
+    assert (
+        "125,40126,grid,main,limit_l1,1,u16,0.1 A,write,limit: limit on L1 of this board; none: no limit"
+        in lines
+    )
+    assert lines[-1] == "301,40302,end,,length,1,u16,,read,0"
 
 
 # -- check ---------------------------------------------------------------------------------------------
@@ -212,6 +227,28 @@ async def test_run_ends_cleanly_when_told_to_and_refuses_a_second_one_on_its_sto
     assert blocked.returncode == 2
     assert f"[box.ocpp] 127.0.0.1 port {ocpp} cannot be opened (Address already in use)" in blocked.stderr
     assert blocked.stderr.count("\n") == 1
+
+
+async def test_what_an_energy_management_writes_holds_in_the_next_cycle(tmp_path):
+    ocpp, api, modbus = free_ports(3)
+    more = f"[box.modbus.ems]\nport = {modbus}\nwritable = true\n"
+    async with running(write_site(tmp_path, ocpp=ocpp, api=api, more=more)) as box:
+        assert box.line.endswith(f"API on http://127.0.0.1:{api}/, Modbus ems on 127.0.0.1:{modbus}\n")
+        client = AsyncModbusTcpClient("127.0.0.1", port=modbus)
+        assert await client.connect()
+        assert not (await client.write_registers(122, [60, 0xFFFF, 0xFFFF, 160, 160, 105, 0xFFFF])).isError()
+
+        async def allowed_ma():
+            words = (await client.read_holding_registers(153, count=6)).registers
+            return client.convert_from_registers(words, client.DATATYPE.INT32)
+
+        async def holds():
+            return await allowed_ma() == [16_000, 16_000, 10_500]
+
+        await until(holds, within_s=60)
+        phases = (await live(api))["grids"][0]["phases"]
+        assert [phase["limit_a"] for phase in phases] == [16, 16, 10.5]
+        client.close()
 
 
 def test_a_killed_edge_comes_back_with_its_transactions_and_raises_nobody_it_has_not_heard(tmp_path):
