@@ -8,16 +8,23 @@ import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from controller.calendar import LimitedTable
+from controller.external import ExternalLimit, Place, Terms, instruction_faults
+from controller.quantities import Kilowatts, PhaseAmps
 from controller.sentences import sentence
 from controller.site import Site, SiteError
 from hardware.registers import load_map
 from hardware.sitefile import read_text
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+NO_LIMIT_KW: Final = 20_000.0
+"""More than any fuse, so no limit: an open contact is heard all the same."""
+INPUT_TTL_S: Final = 90
+"""What an input says lives so long; it is said anew at a third of it."""
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/:]+$|^[0-9a-fA-F:.]+$")]
 
 
@@ -25,22 +32,74 @@ class _Link(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ModbusTcp(_Link):
-    """A meter on Modbus TCP, or behind a gateway that speaks it."""
+class ModbusAddress(_Link):
+    """A device on Modbus TCP, or behind a gateway that speaks it."""
 
     kind: Literal["modbus-tcp"]
-    map: str
     host: Host
     port: Annotated[int, Field(ge=1, le=65_535)] = 502
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
     poll_ms: Annotated[int, Field(ge=50, le=60_000)] = 250
     timeout_ms: Annotated[int, Field(ge=100, le=10_000)] = 1_000
 
+
+class ModbusTcp(ModbusAddress):
+    """A meter."""
+
+    map: str
+
     @field_validator("map")
     @classmethod
     def _is_known(cls, value: str) -> str:
         load_map(value)
         return value
+
+
+class DigitalInput(ModbusAddress, LimitedTable, Terms):
+    """A contact on an I/O module: while it is active a limit on a grid holds.
+
+    What nobody can read may be active: then the fallback holds, left out the limit itself.
+    """
+
+    grid: str
+    reads: Literal["discrete_input", "coil"] = "discrete_input"
+    address: Annotated[int, Field(ge=0, le=65_535)]
+    active: Literal["closed", "open"] = "closed"
+    debounce_ms: Annotated[int, Field(ge=0, le=60_000)] = 500
+    paragraph_14a: bool = False
+    fallback_a: PhaseAmps | None = None
+    fallback_kw: Kilowatts | None = None
+
+    @model_validator(mode="after")
+    def _can_be_told(self) -> DigitalInput:
+        if self.says_nothing() and not self.paragraph_14a:
+            raise ValueError("give limit_a, limit_kw or paragraph_14a: what holds while it is active")
+        for state in (True, False, None):
+            self.told(state)
+        return self
+
+    def told(self, active: bool | None) -> ExternalLimit:
+        """The limit while it is active, while it is not, and while nobody knows (None)."""
+        fallback = {"limit_a": self.fallback_a, "limit_kw": self.fallback_kw}
+        if self.fallback_a is None and self.fallback_kw is None:
+            fallback = {"limit_a": self.limit_a, "limit_kw": self.limit_kw}
+        said = {"limit_a": self.limit_a, "limit_kw": self.limit_kw} if active else fallback
+        if active is False:
+            said = {"limit_a": None, "limit_kw": NO_LIMIT_KW}
+        if self.paragraph_14a:  # never below the least that the section leaves
+            fallback["limit_kw"] = fallback["limit_kw"] or 0.0
+        try:
+            return ExternalLimit(
+                **said,
+                fallback_a=fallback["limit_a"],
+                fallback_kw=fallback["limit_kw"],
+                ttl_s=INPUT_TTL_S,
+                source="digital_input",
+                paragraph_14a=self.paragraph_14a,
+                **{term: getattr(self, term) for term in Terms.model_fields},
+            )
+        except ValidationError as error:
+            raise ValueError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 
 
 class Listen(_Link):
@@ -87,6 +146,8 @@ class BoxTable(_Link):
     """A TOML file, relative to the site file, with `identity = "key"` of each box on security profile 1."""
     modbus: dict[ServerName, ModbusListen] = Field(default_factory=dict)
     """Modbus servers by name."""
+    digital_input: dict[str, DigitalInput] = Field(default_factory=dict)
+    """Contacts by name."""
 
 
 class Links(NamedTuple):
@@ -119,6 +180,10 @@ def read_links(site: Site, source: str) -> Links:
             lines.append(
                 f"{source}: [chargepoint.{name}] link: a chargepoint has none, it dials in itself; remove it."
             )
+    for name, contact in box.digital_input.items():
+        place = f"{source}: [box.digital_input.{name}]"
+        found = instruction_faults(site, Place("grid", contact.grid), contact.told(active=True))
+        lines += [f"{place} grid: {fault}" for fault in found]
     if lines:
         raise SiteError(lines)
     return Links(box, meters)
@@ -186,6 +251,8 @@ def outside_loopback(links: Links) -> Iterator[str]:
     """The links that leave this machine, each as table and host."""
     hosts = {"[box.ocpp]": links.box.ocpp.host, "[box.api]": links.box.api.host}
     hosts |= {f"[box.modbus.{name}]": server.host for name, server in links.box.modbus.items()}
+    contacts = links.box.digital_input.items()
+    hosts |= {f"[box.digital_input.{name}]": contact.host for name, contact in contacts}
     hosts |= {f"[meter.{name}] link": link.host for name, link in links.meters.items()}
     for place, host in hosts.items():
         if not _is_loopback(host):

@@ -25,6 +25,7 @@ from controller.topology import Topology
 from hardware.book import Book
 from hardware.cards import Cards
 from hardware.clock import Clock
+from hardware.digital_input import ContactPoll, forget_removed
 from hardware.journal import Journal
 from hardware.ledger import Ledger
 from hardware.links import Links
@@ -97,14 +98,20 @@ class Box:
             for row, name in enumerate(topology.meter_names)
         ]
 
+        self.contacts = [
+            ContactPoll(name, link, self.outside, clock) for name, link in links.box.digital_input.items()
+        ]
+
     async def open(self, *, poll: bool = True) -> int:
         """Listen for chargepoints and poll the meters; returns the port. Raises OSError when it is taken.
 
         Without `poll` the meters are read by `read_meters` alone: a test steps the world between two cycles.
         """
+        await forget_removed(self.outside, self._links.box.digital_input)
         port = await self.central.serve(self._links.box.ocpp.host, self._links.box.ocpp.port)
         if poll:
-            self._polling = [asyncio.create_task(meter.run()) for meter in self.meters]
+            runs = [*(meter.run() for meter in self.meters), *(contact.run() for contact in self.contacts)]
+            self._polling = [asyncio.create_task(run) for run in runs]
         return port
 
     async def read_meters(self) -> None:

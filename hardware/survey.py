@@ -11,8 +11,10 @@ from controller.electrical import PHASES
 from controller.faults import remarks
 from controller.outage import fallback_faults
 from controller.site import Chargepoint, Connector, Meter, Site
-from hardware.links import CannotStart, Links, Listen, ModbusTcp, listening
-from hardware.modbus import MeterSilent, ModbusMeter
+from hardware.digital_input import read_contact
+from hardware.links import CannotStart, DigitalInput, Links, Listen, ModbusTcp, listening
+from hardware.modbus import ModbusMeter
+from hardware.modbus_link import DeviceSilent, ModbusLink
 from hardware.registers import Reading
 from hardware.sitefile import Drawn
 
@@ -42,6 +44,8 @@ async def survey(drawn: Drawn, links: Links) -> Survey:
     tries = [_try_port("box.ocpp", links.box.ocpp), _try_port("box.api", links.box.api)]
     tries += [_try_port(f"box.modbus.{name}", table.listen()) for name, table in links.box.modbus.items()]
     tries += await asyncio.gather(*(_try_meter(name, link) for name, link in links.meters.items()))
+    contacts = links.box.digital_input.items()
+    tries += await asyncio.gather(*(_try_contact(name, link) for name, link in contacts))
     lines += ["Links"] + [f"  {'ok   ' if fine else 'FAULT'}  {text}" for fine, text in tries]
     return Survey(lines, all(fine for fine, _ in tries))
 
@@ -129,7 +133,7 @@ async def _try_meter(name: str, link: ModbusTcp) -> tuple[bool, str]:
     try:
         reading = await meter.read()
         words = _in_words(reading) + await _energy(meter)
-    except MeterSilent as fault:
+    except DeviceSilent as fault:
         return False, f"{place}: {fault.sentence}"
     finally:
         meter.close()
@@ -137,11 +141,24 @@ async def _try_meter(name: str, link: ModbusTcp) -> tuple[bool, str]:
     return not fault_text, f"{place}: {words}{fault_text}"
 
 
+async def _try_contact(name: str, link: DigitalInput) -> tuple[bool, str]:
+    wire = ModbusLink(link)
+    place = f"input {name}: {link.reads} {link.address} at {link.host}:{link.port} device {link.device_id}"
+    try:
+        closed = await read_contact(wire, link)
+    except DeviceSilent as fault:
+        return False, f"{place}: {fault.sentence}"
+    finally:
+        wire.close()
+    state = "closed" if closed else "open"
+    return True, f"{place}: {state}, {'its limit' if state == link.active else 'no limit'} on {link.grid}"
+
+
 async def _energy(meter: ModbusMeter) -> str:
     """To be compared with the display of the meter; not every meter gives it."""
     try:
         energy_wh = await meter.read_energy_wh()
-    except MeterSilent:
+    except DeviceSilent:
         return ""
     return "" if energy_wh == UNKNOWN else f", {energy_wh / 1000:.1f} kWh imported"
 

@@ -17,7 +17,7 @@ from controller.external import ExternalLimit, Input, ProfileSet, Stop
 from controller.image import Source, Status
 from controller.setpoints import BatterySchedule, BatterySegment, Setpoint
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
-from hardware.links import BoxTable, Listen, ModbusListen, ModbusTcp
+from hardware.links import BoxTable, DigitalInput, Listen, ModbusListen, ModbusTcp
 from hardware.points import SHAPES
 from hardware.registers import Quantity, RegisterMap
 from scenarios.figures import Figures
@@ -126,6 +126,7 @@ def test_every_section_that_the_code_cites_exists():
         ("site-file.md", "`[box]`", BoxTable),
         ("site-file.md", "`ocpp` and `api`", Listen),
         ("site-file.md", "`[box.modbus.NAME]`", ModbusListen),
+        ("site-file.md", "`[box.digital_input.NAME]`", DigitalInput),
         ("architecture.md", "Keys of a register map", RegisterMap),
         ("architecture.md", "Quantities of a register map", Quantity),
         ("instructions.md", "`[[grid.NAME.time_of_use]]`", TimeOfUse),
