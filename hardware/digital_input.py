@@ -88,7 +88,15 @@ class ContactPoll:
                 both.create_task(self._polling.run())
                 both.create_task(self._watch())
         finally:
-            self._wire.close()
+            self.close()
+
+    async def once(self) -> None:
+        """One read."""
+        await self._polling.once()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._wire.close()
 
     async def _read(self) -> None:
         asked_ms = self._clock.now_ms()

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from controller.calendar import LimitedTable
 from controller.external import ExternalLimit, Place, Terms, instruction_faults
 from controller.quantities import Kilowatts, PhaseAmps
 from controller.sentences import sentence
@@ -55,7 +54,7 @@ class ModbusTcp(ModbusAddress):
         return value
 
 
-class DigitalInput(ModbusAddress, LimitedTable, Terms):
+class DigitalInput(ModbusAddress):
     """A contact on an I/O module: while it is active a limit on a grid holds.
 
     What nobody can read may be active: then the fallback holds, left out the limit itself.
@@ -66,13 +65,19 @@ class DigitalInput(ModbusAddress, LimitedTable, Terms):
     address: Annotated[int, Field(ge=0, le=65_535)]
     active: Literal["closed", "open"] = "closed"
     debounce_ms: Annotated[int, Field(ge=0, le=60_000)] = 500
+    limit_a: PhaseAmps | None = None
+    limit_kw: Kilowatts | None = None
     paragraph_14a: bool = False
     fallback_a: PhaseAmps | None = None
     fallback_kw: Kilowatts | None = None
+    soft_limit: bool = False
+    regulated_only: bool = False
+    keep_6a: bool = False
+    export_limit: bool = False
 
     @model_validator(mode="after")
     def _can_be_told(self) -> DigitalInput:
-        if self.says_nothing() and not self.paragraph_14a:
+        if self.limit_a is None and self.limit_kw is None and not self.paragraph_14a:
             raise ValueError("give limit_a, limit_kw or paragraph_14a: what holds while it is active")
         for state in (True, False, None):
             self.told(state)
