@@ -18,10 +18,10 @@ READY := .venv/.ready
 UV := uv>=0.13,<1
 PYTEST := NUMBA_BOUNDSCHECK=$(BOUNDSCHECK) $(BIN)/python -m pytest
 
-.PHONY: help demo test test-web bench soak lint format lock clean
+.PHONY: help demo test test-web bench bench-peers soak lint format lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## watch a small busy site being balanced (ends with Ctrl-C, or ARGS="--seconds 60")
 	@$(BIN)/edge-twin demo $(ARGS)
@@ -47,6 +47,9 @@ test-web: $(READY)  ## the tests that drive the dashboard in Chromium
 
 bench: $(READY)  ## measure, print a table and write bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-peers: $(READY)  ## compare with acnportal, EV2Gym and ELVIS on the same sessions (about ten minutes)
+	$(BIN)/python -m tests.bench.peers $(ARGS)
 
 soak: $(READY)  ## the tests that run for a long time
 	$(PYTEST) -m soak --timeout 0 $(ARGS)

@@ -1,0 +1,1 @@
+"""Other simulators and ours on the same sessions."""
