@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from controller.cycle import calculate
-from controller.decision import Decision, first_memory
+from controller.decision import Decision, Memory, first_memory
 from controller.image import Image
+from controller.ports import Journal
 from scenarios.figures import BUCKET_S, Delays, Figures, Served, Tally, judge, served
 from scenarios.planning import Beside
-from scenarios.recording import Recorder
 from scenarios.scenario import During, Scenario, Story, prepare
 from scenarios.strain import GridStrain, Strain
 from twin.instruments import SimulatedPlant
@@ -119,14 +120,10 @@ def play(
         watch = _one_after_the_other(watch, onlooker.instant)
     world.watch = watch
     watches = [_Watch(during, story) for during in story.during]
-    recorder = None
-    if recording:
-        about = {"name": story.name, "seed": story.seed, "mode": story.mode}
-        recorder = Recorder(story.site, story.topology, about | {"start_utc": story.start_utc.isoformat()})
-    cycles = _loop(story, plant, recorder, watches, onlooker, progress)
+    memory = first_memory(story.topology, proven=story.conditions.proven)
+    with _recorder(story, memory, recording) as recorder:
+        cycles = _loop(story, plant, memory, recorder, watches, onlooker, progress)
     sessions = served(story, world)
-    if recorder and recording:
-        recorder.save(recording)
     wall_s = time.perf_counter() - began
     figures = judge(story, world, tally, sessions, int(plant.writes.sum()), cycles, wall_s)
     return Result(
@@ -139,6 +136,18 @@ def play(
         load_a=tally.load_as / BUCKET_S,
         strain=strain.found() if strain else (),
     )
+
+
+def _recorder(story: Story, memory: Memory, path: Path | None) -> AbstractContextManager[Journal | None]:
+    """What writes the recording, if one is wanted."""
+    if path is None:
+        return nullcontext()
+    # Imported here: Arrow costs more than many a run.
+    from scenarios.recording import Recorder
+
+    about: dict[str, Any] = {"name": story.name, "seed": story.seed, "mode": story.mode}
+    about["start_utc"] = story.start_utc.isoformat()
+    return Recorder(path, story.site, story.topology, memory, about)
 
 
 def _one_after_the_other(
@@ -154,16 +163,14 @@ def _one_after_the_other(
 def _loop(
     story: Story,
     plant: SimulatedPlant,
-    recorder: Recorder | None,
+    memory: Memory,
+    recorder: Journal | None,
     watches: list[_Watch],
     onlooker: Onlooker | None,
     progress: Progress | None,
 ) -> int:
     """Cycle until the story is over; returns how many cycles that took."""
     pace = Pace(plant, story.cycle_ms, story.length_ms)
-    memory = first_memory(story.topology, proven=story.conditions.proven)
-    if recorder:
-        recorder.begin(memory)
     told, cycles = 0.0, 0
     beside = Beside(story, plant.world)
     while True:

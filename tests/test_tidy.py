@@ -20,7 +20,7 @@ MAY_IMPORT = {
 BANNED = {
     "controller": {"asyncio", "socket", "sqlite3", "time", "random", "os", "pathlib", "threading", "logging"}
     | {"simpy", "mesa", "pymodbus", "ocpp"},
-    "hardware": {"simpy", "mesa", "pandas"},
+    "hardware": {"simpy", "mesa", "pandas", "pyarrow"},
 }
 VAGUE = {"Manager", "Handler", "Helper", "Util", "Service", "Base", "Impl", "Data", "Info"}
 PRIVATE_PATH = re.compile(rb"(?<![\w./-])/(?:work|root)/")
@@ -142,9 +142,8 @@ def test_what_is_allowed_is_not_found(where, source):
 def test_the_box_runs_without_simpy_mesa_and_pandas():
     if not (ROOT / "hardware/__main__.py").exists():
         pytest.skip("the edge command is not written yet")
-    code = (
-        "import hardware.__main__, sys; print(*({'simpy', 'mesa', 'pandas', 'streamlit'} & set(sys.modules)))"
-    )
+    heavy = {"simpy", "mesa", "pandas", "pyarrow", "streamlit"}
+    code = f"import hardware.__main__, sys; print(*({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""

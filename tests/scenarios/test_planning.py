@@ -69,9 +69,9 @@ def test_cards_without_a_past_leave_every_decision_as_it_is_without_a_planner(st
 
 def test_a_run_with_a_planner_is_the_same_every_time_and_replays_bit_for_bit(tmp_path):
     story = planned(busy_story(12, "true", length_ms=3_600_000), "horizon")
-    first, second = (play(story, recording=tmp_path / f"{n}.npz") for n in range(2))
+    first, second = (play(story, recording=tmp_path / f"{n}.parquet") for n in range(2))
     assert shares(first) == shares(second)
-    assert sum(1 for _ in replay(tmp_path / "0.npz")) == first.figures.cycles
+    assert sum(1 for _ in replay(tmp_path / "0.parquet")) == first.figures.cycles
 
 
 def test_nobody_is_overloaded_by_a_plan():

@@ -3,17 +3,21 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from rich.console import Console
 
+from controller.decision import empty_decision, first_memory
+from controller.image import blank_image
 from controller.site import SiteError
 from scenarios import report
-from scenarios.recording import Diverged, Recording, replay
+from scenarios.recording import Diverged, Recorder, Recording, replay
 from scenarios.run import play, run
 from scenarios.scenario import load, prepare
 from tests.twin.busy_site import busy_story
@@ -111,9 +115,9 @@ print(result.figures.delivered_kwh.hex(), result.figures.cycles)
 
 
 def test_the_same_seed_is_the_same_run_in_every_process(tmp_path):
-    outputs, checksums = [], []
+    outputs, columns = [], []
     for number, hash_seed in enumerate(("0", "4711")):
-        path = tmp_path / f"{number}.npz"
+        path = tmp_path / f"{number}.parquet"
         done = subprocess.run(
             [sys.executable, "-c", SAME, str(path)],
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
@@ -122,16 +126,14 @@ def test_the_same_seed_is_the_same_run_in_every_process(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
-        with np.load(path) as columns:
-            checksums.append((columns["checksums"], columns["values"]))
+        columns.append(parquet.read_table(path, columns=["checksum", "places", "values"]))
     assert outputs[0] == outputs[1]
-    for one, other in zip(*checksums, strict=True):
-        assert (one == other).all()
+    assert columns[0].equals(columns[1])
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recording") / "run.npz"
+    path = tmp_path_factory.mktemp("recording") / "run.parquet"
     play(busy_story(10, "true", length_ms=8 * HOUR_MS, lease_s=300), recording=path)
     return path
 
@@ -149,24 +151,30 @@ def test_a_recording_replays_bit_for_bit_from_every_checkpoint(recorded):
 
 
 def test_a_recording_whose_inputs_were_changed_is_found_out(recorded, tmp_path):
-    with np.load(recorded) as columns:
-        changed = {name: columns[name].copy() for name in columns.files}
-    middle = len(changed["values"]) // 2
-    readings = np.flatnonzero(np.abs(changed["values"][middle:] - 16_000) < 1_000) + middle
-    changed["values"][readings[:40]] += 9_000
-    path = tmp_path / "changed.npz"
-    np.savez(path, **changed)
+    columns = parquet.read_table(recorded)
+    rows = columns["values"].to_pylist()
+    readings = [
+        (row, n)
+        for row in range(len(rows) // 2, len(rows))
+        for n, value in enumerate(rows[row])
+        if abs(value - 16_000) < 1_000
+    ]
+    for row, n in readings[:40]:
+        rows[row][n] += 9_000
+    place = columns.column_names.index("values")
+    path = tmp_path / "changed.parquet"
+    parquet.write_table(columns.set_column(place, columns.field(place), pa.array(rows)), path)
     with pytest.raises(Diverged, match=r"cycle \d+"):
         list(replay(path))
 
 
 def test_what_is_no_recording_is_refused_in_one_sentence(tmp_path):
-    path = tmp_path / "none.npz"
+    path = tmp_path / "none.parquet"
     path.write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(SiteError, match="is no recording that can be read"):
         Recording(path)
     with pytest.raises(SiteError, match="is no recording that can be read"):
-        Recording(tmp_path / "missing.npz")
+        Recording(tmp_path / "missing.parquet")
 
 
 def test_progress_is_told_up_to_the_end():
@@ -188,3 +196,42 @@ def test_wires_are_watched_where_the_conditions_say_what_they_are():
     assert 200 < main.lowest_v < 230
     assert 0 < main.loss_kwh < 0.05 * result.figures.imported_kwh
     assert result.figures.delivered_kwh == bare.figures.delivered_kwh
+
+
+def test_a_recorder_holds_no_more_after_a_year_than_after_an_hour(tmp_path):
+    story = busy_story(4, "minute", length_ms=2 * HOUR_MS)
+    memory = first_memory(story.topology)
+    image, decision = blank_image(story.topology), empty_decision(story.topology)
+    most = [0] * 4
+    tracemalloc.start()
+    with Recorder(tmp_path / "long.parquet", story.site, story.topology, memory, {}) as recorder:
+        for cycle in range(20_000):
+            image.clock["now_ms"] = 60_000 * cycle
+            image.meters["current_ma"] += 1
+            recorder.append(image, decision, memory)
+            held = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes()
+            most[cycle // 5_000] = max(most[cycle // 5_000], held)
+    tracemalloc.stop()
+    assert most[3] - most[1] < 100_000
+    with parquet.ParquetFile(tmp_path / "long.parquet") as file:
+        assert file.num_row_groups > 30
+
+
+def test_a_run_that_breaks_off_leaves_the_recording_that_was_there(tmp_path):
+    path = tmp_path / "kept.parquet"
+    path.write_text("the last one")
+
+    def stop(share):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(busy_story(4, "minute", length_ms=2 * HOUR_MS), recording=path, progress=stop)
+    assert path.read_text() == "the last one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_recording_of_other_columns_is_refused(tmp_path):
+    path = tmp_path / "others.parquet"
+    parquet.write_table(pa.table({"now_ms": [1, 2]}), path)
+    with pytest.raises(SiteError, match="is no recording that can be read: its columns are others"):
+        Recording(path)
