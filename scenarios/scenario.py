@@ -27,6 +27,7 @@ from twin.habits import HABIT_OF, Charging, parted, read_habits
 from twin.outside import Told
 from twin.sessions import Session, read_sessions
 from twin.sources import Load, read_profile
+from twin.sun import Sun
 
 if TYPE_CHECKING:
     from twin.drivers import Crowd
@@ -184,6 +185,7 @@ class Scenario(_Table):
     sessions: FromFile | Generated = Field(discriminator="kind")
     loads: tuple[LoadProfile, ...] = Field(default=(), alias="load")
     productions: tuple[Production, ...] = Field(default=(), alias="production")
+    suns: tuple[Sun, ...] = Field(default=(), alias="sun")
     told: tuple[Told, ...] = Field(default=(), alias="instruction")
     """What comes from outside: limits, profiles, series, stops."""
     conditions: Conditions = Conditions()
@@ -292,10 +294,12 @@ def prepare(scenario: Scenario) -> Story:
         first, second, third = (part / whole for part in table.split)
         peak_w = table.peak_kw * (-1000 if table.generates else 1000)
         loads.append(Load(table.grid, peak_w, profile, (first, second, third), zone))
-    for sun in scenario.productions:
-        profile = read_profile(folder / sun.file, sun.column)
-        each = 1 / site.inverter[sun.inverter].phases
-        loads.append(Load("", sun.peak_kw * 1000, profile, (each, each, each), zone, sun.inverter))
+    for production in scenario.productions:
+        profile = read_profile(folder / production.file, production.column)
+        each = 1 / site.inverter[production.inverter].phases
+        peak_w = production.peak_kw * 1000
+        loads.append(Load("", peak_w, profile, (each, each, each), zone, production.inverter))
+    loads += [sun.load(site, folder, start_utc, length_ms, scenario.seed) for sun in scenario.suns]
     remarks: tuple[str, ...] = ()
     if isinstance(scenario.sessions, FromFile):
         sessions, remarks = read_sessions(
@@ -363,9 +367,11 @@ def _reference_faults(scenario: Scenario, site: Site) -> Iterator[str]:
             yield f'[load] number {number} grid: the site has no grid "{table.grid}".'
         if sum(table.split) <= 0 or min(table.split) < 0:
             yield f"[load] number {number} split: give three parts, none below 0, like [1, 1, 1]."
-    for number, sun in enumerate(scenario.productions, start=1):
-        if sun.inverter not in site.inverter:
-            yield f'[production] number {number} inverter: the site has no inverter "{sun.inverter}".'
+    for number, production in enumerate(scenario.productions, start=1):
+        if production.inverter not in site.inverter:
+            yield f'[production] number {number} inverter: the site has no inverter "{production.inverter}".'
+    for number, sun in enumerate(scenario.suns, start=1):
+        yield from (f"[sun] number {number} {fault}" for fault in sun.complaints(site))
     for number, told in enumerate(scenario.told, start=1):
         yield from (f"[instruction] number {number} {fault}" for fault in told.complaints(site))
     for number, during in enumerate(scenario.during, start=1):

@@ -26,6 +26,7 @@ from scenarios.size import Building, Study, StudyChargepoint
 from twin import conditions, faults
 from twin.habits import Habit
 from twin.outside import Told
+from twin.sun import Sun
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -149,6 +150,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "`wishes`", Wishes),
         ("scenarios.md", "`[[load]]`", LoadProfile),
         ("scenarios.md", "`[[production]]`", Production),
+        ("scenarios.md", "`[[sun]]`", Sun),
         ("scenarios.md", "`[expect]`", Bound),
         ("scenarios.md", "`[[during]]`", During),
         ("scenarios.md", "`[[instruction]]`", Told),
