@@ -6,7 +6,7 @@ import ipaddress
 import os
 import socket
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from controller.external import ExternalLimit, Place, Terms, instruction_faults
 from controller.quantities import Kilowatts, PhaseAmps
 from controller.sentences import sentence
-from controller.site import Site, SiteError
+from controller.site import Battery, Inverter, Site, SiteError
 from hardware.registers import load_map
 from hardware.sitefile import read_text
+from hardware.storage_maps import load_storage_map
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 NO_LIMIT_KW: Final = 20_000.0
@@ -38,19 +39,34 @@ class ModbusAddress(_Link):
     host: Host
     port: Annotated[int, Field(ge=1, le=65_535)] = 502
     device_id: Annotated[int, Field(ge=0, le=255)] = 1
-    poll_ms: Annotated[int, Field(ge=50, le=60_000)] = 250
     timeout_ms: Annotated[int, Field(ge=100, le=10_000)] = 1_000
+
+
+PollMs = Annotated[int, Field(ge=50, le=60_000)]
 
 
 class ModbusTcp(ModbusAddress):
     """A meter."""
 
     map: str
+    poll_ms: PollMs = 250
 
     @field_validator("map")
     @classmethod
     def _is_known(cls, value: str) -> str:
         load_map(value)
+        return value
+
+
+class StorageLink(ModbusAddress):
+    """A battery or an inverter; it is read as often as its `sample_interval_s` says."""
+
+    map: str
+
+    @field_validator("map")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        load_storage_map(value)
         return value
 
 
@@ -61,6 +77,7 @@ class DigitalInput(ModbusAddress):
     """
 
     grid: str
+    poll_ms: PollMs = 250
     reads: Literal["discrete_input", "coil"] = "discrete_input"
     address: Annotated[int, Field(ge=0, le=65_535)]
     active: Literal["closed", "open"] = "closed"
@@ -160,6 +177,9 @@ class Links(NamedTuple):
 
     box: BoxTable
     meters: dict[str, ModbusTcp]
+    batteries: dict[str, StorageLink]
+    inverters: dict[str, StorageLink]
+    """Of the batteries and inverters that can be reached; the others stand at their worst in the book."""
 
     def store(self, site_file: Path) -> Path:
         """The folder of the store."""
@@ -189,9 +209,39 @@ def read_links(site: Site, source: str) -> Links:
         place = f"{source}: [box.digital_input.{name}]"
         found = instruction_faults(site, Place("grid", contact.grid), contact.told(active=True))
         lines += [f"{place} grid: {fault}" for fault in found]
+    batteries = _storage_links(site.battery, "battery", source, lines)
+    inverters = _storage_links(site.inverter, "inverter", source, lines)
     if lines:
         raise SiteError(lines)
-    return Links(box, meters)
+    return Links(box, meters, batteries, inverters)
+
+
+_A: Final = {"battery": "a battery", "inverter": "an inverter"}
+
+
+def _storage_links(
+    drawn: Mapping[str, Battery] | Mapping[str, Inverter],
+    kind: Literal["battery", "inverter"],
+    source: str,
+    lines: list[str],
+) -> dict[str, StorageLink]:
+    """The links of all batteries or all inverters that have one, and what is wrong with them."""
+    links = {}
+    for name, device in drawn.items():
+        place = (kind, name, "link")
+        link = _read(StorageLink, device.link, source, place, lines) if device.link else None
+        if link is None:
+            continue
+        links[name] = link
+        sheet = load_storage_map(link.map)
+        where = f"{source}: [{kind}.{name}"
+        if sheet.kind != kind:
+            lines.append(f'{where}.link] map: "{link.map}" is for {_A[sheet.kind]}; name one for {_A[kind]}.')
+        elif device.revert_s and not sheet.reverts:
+            lines.append(
+                f"{where}] revert_s: orders of a {link.map} do not end by themselves; set revert_s = 0."
+            )
+    return links
 
 
 def read_keys(site: Site, links: Links, site_file: Path) -> dict[str, str]:
@@ -259,6 +309,8 @@ def outside_loopback(links: Links) -> Iterator[str]:
     contacts = links.box.digital_input.items()
     hosts |= {f"[box.digital_input.{name}]": contact.host for name, contact in contacts}
     hosts |= {f"[meter.{name}] link": link.host for name, link in links.meters.items()}
+    hosts |= {f"[battery.{name}] link": link.host for name, link in links.batteries.items()}
+    hosts |= {f"[inverter.{name}] link": link.host for name, link in links.inverters.items()}
     for place, host in hosts.items():
         if not _is_loopback(host):
             yield f"{place} {host}"

@@ -55,6 +55,7 @@ class ModbusLink:
     def __init__(self, address: ModbusAddress) -> None:
         self.address = address
         self._client: AsyncModbusTcpClient | None = None
+        self._turn = asyncio.Lock()
 
     async def words(self, function: Literal[3, 4], start: int, count: int) -> list[int]:
         """Holding (3) or input (4) registers."""
@@ -86,6 +87,10 @@ class ModbusLink:
         self._client = None
 
     async def _ask(self, name: str, *arguments: Any, **more: Any) -> Any:
+        async with self._turn:
+            return await self._asked(name, *arguments, **more)
+
+    async def _asked(self, name: str, *arguments: Any, **more: Any) -> Any:
         try:
             client = await self._connected()
             answer = await getattr(client, name)(*arguments, **more, device_id=self.address.device_id)

@@ -20,7 +20,8 @@ from controller import restart
 from controller.decision import Decision
 from controller.defaults import CYCLE_MS
 from controller.image import Image, blank_image
-from controller.site import Site
+from controller.site import Battery, Inverter, Site
+from controller.table import Table
 from controller.topology import Topology
 from hardware.book import Book
 from hardware.cards import Cards
@@ -28,13 +29,14 @@ from hardware.clock import Clock
 from hardware.digital_input import ContactPoll, forget_removed
 from hardware.journal import Journal
 from hardware.ledger import Ledger
-from hardware.links import Links
+from hardware.links import Links, StorageLink
 from hardware.liveview import LiveView
 from hardware.modbus import MeterPoll, ModbusMeter
 from hardware.notices import Notices
 from hardware.ocpp import CentralSystem
 from hardware.outside import TRUSTED_FROM, Outside
 from hardware.planning import Moment, Planning
+from hardware.storage import Order, StorageDevice, StoragePoll
 from hardware.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -98,29 +100,43 @@ class Box:
             for row, name in enumerate(topology.meter_names)
         ]
 
+        self.storage = {
+            "battery": _storage_polls(
+                "battery", site.battery, links.batteries, topology.batteries, self._live.batteries, clock
+            ),
+            "inverter": _storage_polls(
+                "inverter", site.inverter, links.inverters, topology.inverters, self._live.inverters, clock
+            ),
+        }
         self.contacts = [
             ContactPoll(name, link, self.outside, clock) for name, link in links.box.digital_input.items()
         ]
 
     async def open(self, *, poll: bool = True) -> int:
-        """Listen for chargepoints and poll the meters; returns the port. Raises OSError when it is taken.
+        """Listen for chargepoints, poll the rest; returns the port. Raises OSError when it is taken.
 
-        Without `poll` the meters are read by `read_meters` alone: a test steps the world between two cycles.
+        Without `poll` they are read by `read_meters` alone: a test steps the world between two cycles.
         """
         await forget_removed(self.outside, self._links.box.digital_input)
         port = await self.central.serve(self._links.box.ocpp.host, self._links.box.ocpp.port)
         if poll:
-            runs = [*(meter.run() for meter in self.meters), *(contact.run() for contact in self.contacts)]
-            self._polling = [asyncio.create_task(run) for run in runs]
+            polls: list[MeterPoll | ContactPoll | StoragePoll]
+            polls = [*self.meters, *self.contacts, *self._devices()]
+            self._polling = [asyncio.create_task(poll.run()) for poll in polls]
         return port
 
+    def _devices(self) -> list[StoragePoll]:
+        return [device for polls in self.storage.values() for device in polls.values()]
+
     async def read_meters(self) -> None:
-        """Read every meter once, now."""
+        """Read every meter, battery and inverter once, now."""
         await asyncio.gather(*(meter.once() for meter in self.meters))
+        await asyncio.gather(*(device.once() for device in self._devices()))
 
     async def passed_on(self) -> None:
         """Wait until every order of the last cycle has been handed to its link."""
         await self._book.written()
+        await asyncio.gather(*(device.passed_on() for device in self._devices()))
 
     async def close(self) -> None:
         """Stop polling and listening, and write what waits."""
@@ -130,6 +146,8 @@ class Box:
             await asyncio.wait(self._polling)
         for meter in self.meters:
             meter.meter.close()
+        for device in self._devices():
+            device.close()
         await self.central.close()
         await self._book.close()
         await asyncio.to_thread(self._journal.close)
@@ -213,6 +231,11 @@ class Box:
         self._held |= decision.connectors["put"] == 1
         self._book.write(self.memory)
         self._leave(asks=True)
+        for kind, rows in (("battery", decision.batteries), ("inverter", decision.inverters)):
+            for row, poll in self.storage[kind].items():
+                if rows[row]["put"]:
+                    order = (int(rows[row][field]) for field in ("order_seq", "power_w", "until_ms"))
+                    poll.order(Order(*order))
 
     def _leave(self, *, asks: bool = False) -> None:
         """Pass on what waits and is covered: at the end of a cycle, and when the book is durable."""
@@ -243,6 +266,30 @@ class Box:
         if self._failures % RETREAT_AFTER == 0:
             decision, self.memory = restart.retreat(self.topology, self.memory, self._clock.now_ms())
             self._put_down(decision)
+
+
+def _storage_polls(
+    kind: str,
+    drawn: Mapping[str, Battery] | Mapping[str, Inverter],
+    links: Mapping[str, StorageLink],
+    built: Table,
+    rows: Table,
+    clock: Clock,
+) -> dict[int, StoragePoll]:
+    """By row, those that can be reached."""
+    return {
+        row: StoragePoll(
+            kind,
+            name,
+            StorageDevice(links[name], device.phases),
+            row,
+            rows,
+            clock,
+            int(built[row]["sample_ms"]),
+        )
+        for row, (name, device) in enumerate(drawn.items())
+        if name in links
+    }
 
 
 def _named(error: Exception) -> str:

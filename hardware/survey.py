@@ -12,11 +12,12 @@ from controller.faults import remarks
 from controller.outage import fallback_faults
 from controller.site import Chargepoint, Connector, Meter, Site
 from hardware.digital_input import read_contact
-from hardware.links import CannotStart, DigitalInput, Links, Listen, ModbusTcp, listening
+from hardware.links import CannotStart, DigitalInput, Links, Listen, ModbusTcp, StorageLink, listening
 from hardware.modbus import ModbusMeter
 from hardware.modbus_link import DeviceSilent, ModbusLink
 from hardware.registers import Reading
 from hardware.sitefile import Drawn
+from hardware.storage import StorageDevice
 
 VOLTS = (180.0, 270.0)
 """Line to neutral; outside, a meter is mapped or wired wrongly."""
@@ -39,11 +40,16 @@ async def survey(drawn: Drawn, links: Links) -> Survey:
         "",
         *_verdict(site),
         "",
-        *_remarks(site),
+        *_remarks(site, links),
     ]
     tries = [_try_port("box.ocpp", links.box.ocpp), _try_port("box.api", links.box.api)]
     tries += [_try_port(f"box.modbus.{name}", table.listen()) for name, table in links.box.modbus.items()]
     tries += await asyncio.gather(*(_try_meter(name, link) for name, link in links.meters.items()))
+    devices = [
+        *((f"battery {name}", link, site.battery[name].phases) for name, link in links.batteries.items()),
+        *((f"inverter {name}", link, site.inverter[name].phases) for name, link in links.inverters.items()),
+    ]
+    tries += await asyncio.gather(*(_try_storage(*device) for device in devices))
     contacts = links.box.digital_input.items()
     tries += await asyncio.gather(*(_try_contact(name, link) for name, link in contacts))
     lines += ["Links"] + [f"  {'ok   ' if fine else 'FAULT'}  {text}" for fine, text in tries]
@@ -113,8 +119,11 @@ def _verdict(site: Site) -> Iterator[str]:
     yield f"  Accepted: {site.accept_unsafe_fallback}"
 
 
-def _remarks(site: Site) -> Iterator[str]:
+def _remarks(site: Site, links: Links) -> Iterator[str]:
     found = list(remarks(site))
+    out_of_reach = [f"[battery.{name}]" for name in site.battery if name not in links.batteries]
+    out_of_reach += [f"[inverter.{name}]" for name in site.inverter if name not in links.inverters]
+    found += [f"{place} has no link: nobody reads or commands it." for place in out_of_reach]
     if found:
         yield from ("Remarks", *(f"  {remark}" for remark in found), "")
 
@@ -152,6 +161,23 @@ async def _try_contact(name: str, link: DigitalInput) -> tuple[bool, str]:
         wire.close()
     state = "closed" if closed else "open"
     return True, f"{place}: {state}, {'its limit' if state == link.active else 'no limit'} on {link.grid}"
+
+
+async def _try_storage(name: str, link: StorageLink, phases: int) -> tuple[bool, str]:
+    """One look; nothing is written."""
+    device = StorageDevice(link, phases)
+    place = f"{name}: {link.map} at {link.host}:{link.port} device {link.device_id}"
+    try:
+        look = await device.read()
+    except DeviceSilent as fault:
+        return False, f"{place}: {fault.sentence}"
+    finally:
+        device.close()
+    own = look.current_ma[:phases]
+    words = f"takes {' / '.join(_number(value) for value in own)} A"
+    if look.soc != UNKNOWN:
+        words += f", charged to {look.soc / 10:g} %"
+    return UNKNOWN not in own, f"{place}: {words}"
 
 
 async def _energy(meter: ModbusMeter) -> str:

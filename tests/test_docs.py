@@ -17,9 +17,11 @@ from controller.external import ExternalLimit, Input, ProfileSet, Stop
 from controller.image import Source, Status
 from controller.setpoints import BatterySchedule, BatterySegment, Setpoint
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
-from hardware.links import BoxTable, DigitalInput, Listen, ModbusListen, ModbusTcp
+from hardware.links import BoxTable, DigitalInput, Listen, ModbusListen, ModbusTcp, StorageLink
 from hardware.points import SHAPES
 from hardware.registers import Quantity, RegisterMap
+from hardware.storage_maps import Scaled, StorageMap, storage_map_names
+from hardware.storage_maps import Told as Written
 from scenarios.figures import Figures
 from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario, Wishes
 from scenarios.size import Building, Study, StudyChargepoint
@@ -124,6 +126,10 @@ def test_every_section_that_the_code_cites_exists():
         ("site-file.md", "`connector`", Connector),
         ("site-file.md", "`[battery.NAME]`", Battery),
         ("site-file.md", "`[inverter.NAME]`", Inverter),
+        ("site-file.md", "`link` of a battery or an inverter", StorageLink),
+        ("architecture.md", "Keys of a storage map", StorageMap),
+        ("architecture.md", "Quantities of a storage map", Scaled),
+        ("architecture.md", "`write` of a storage map", Written),
         ("site-file.md", "`[box]`", BoxTable),
         ("site-file.md", "`ocpp` and `api`", Listen),
         ("site-file.md", "`[box.modbus.NAME]`", ModbusListen),
@@ -227,6 +233,10 @@ def test_the_numbers_that_registers_say_are_those_of_the_controller():
         for name, kind in kinds.items()
     }
     assert rows(chapter("modbus.md", "Numbers")) == real
+
+
+def test_every_storage_map_is_named():
+    assert set(rows(chapter("site-file.md", "Storage maps"))) == set(storage_map_names())
 
 
 # -- commands -------------------------------------------------------------------------------------------

@@ -8,16 +8,20 @@ a scenario imagines for its links are not played on top; whatever else its condi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Literal
 
+from controller.site import Battery, Inverter
 from hardware.clock import Clock
-from hardware.links import ModbusTcp
+from hardware.links import ModbusTcp, StorageLink
 from hardware.registers import Reading, load_map
+from hardware.storage_maps import load_storage_map
 from scenarios.emulate.chargepoint import Chargepoint
 from scenarios.emulate.meters import MeterServer
 from scenarios.emulate.outlets import Nameplate
-from scenarios.emulate.truth import Displays, Outlets
+from scenarios.emulate.storage import StorageServer, Truth
+from scenarios.emulate.truth import Displays, Outlets, storage_truth, tell_storage
 from scenarios.emulate.wires import Wire
 from twin.events import CardPresented, Event, FuseTripped, LinkChanged, TransactionEnded
 from twin.world import World
@@ -42,6 +46,7 @@ class Emulation:
         self._displays = Displays(world)
         self._links = {name: ModbusTcp.model_validate(m.link) for name, m in world.site.meter.items()}
         self._meters = {name: self._meter(row, link) for row, (name, link) in enumerate(self._links.items())}
+        self._devices = [*self._servers("battery"), *self._servers("inverter")]
         self._dials: list[asyncio.Task[None]] = []
         self._catch_up: Callable[[], None] = lambda: None
 
@@ -54,6 +59,8 @@ class Emulation:
         """Listen as meters where the site's links say, and dial as chargepoints."""
         for name, server in self._meters.items():
             await server.open(self._links[name].host, self._links[name].port)
+        for link, device in self._devices:
+            await device.open(link.host, link.port)
         self._dials = [asyncio.create_task(wire.run()) for wire in self._wires]
 
     async def close(self) -> None:
@@ -61,7 +68,7 @@ class Emulation:
         for dial in self._dials:
             dial.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
-        for server in self._meters.values():
+        for server in (*self._meters.values(), *(device for _, device in self._devices)):
             await server.close()
 
     def next_ms(self) -> int:
@@ -153,3 +160,25 @@ class Emulation:
             return self._displays.look(row)
 
         return MeterServer(load_map(link.map), link.device_id, look)
+
+    def _servers(self, kind: Literal["battery", "inverter"]) -> Iterator[tuple[StorageLink, StorageServer]]:
+        """The batteries or inverters that have a link."""
+        site = self.world.site
+        drawn: Mapping[str, Battery | Inverter] = site.battery if kind == "battery" else site.inverter
+        for row, device in enumerate(drawn.values()):
+            if device.link:
+                link = StorageLink.model_validate(device.link)
+                rating_w = device.max_charge_w if isinstance(device, Battery) else device.max_power_w
+                look, obey = partial(self._feel, kind, row), partial(self._obey, kind, row)
+                sheet = load_storage_map(link.map)
+                yield link, StorageServer(sheet, link.device_id, round(rating_w), look, obey)
+
+    def _feel(self, kind: str, row: int) -> Truth | None:
+        self._catch_up()
+        return storage_truth(self.world, kind, row)
+
+    def _obey(self, kind: str, row: int, power_w: int, revert_s: int) -> bool:
+        self._catch_up()
+        heard = tell_storage(self.world, kind, row, power_w, revert_s)
+        self._react()
+        return heard

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from hardware.registers import Reading, RegisterMap
@@ -18,15 +18,12 @@ _HEAD = struct.Struct(">HHHBB")
 """Transaction, protocol, length, device, function."""
 
 
-class MeterServer:
-    """One meter; `look` gives its reading and import counter (Wh), None while it is silent."""
+class RegisterServer:
+    """A device on Modbus TCP; `reply` makes function and content of an answer, None: silence."""
 
-    def __init__(
-        self, sheet: RegisterMap, device_id: int, look: Callable[[], tuple[Reading, int] | None]
-    ) -> None:
-        self._sheet = sheet
+    def __init__(self, device_id: int, reply: Callable[[int, bytes], bytes | None]) -> None:
         self._device_id = device_id
-        self._look = look
+        self._reply = reply
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
 
@@ -57,26 +54,30 @@ class MeterServer:
                 if protocol != 0 or not 2 <= length <= 254:
                     break
                 body = await reader.readexactly(length - 2)
-                answer = self._answer(device, function, body)
+                answer: bytes | None = bytes((function | 0x80, NO_SUCH_DEVICE))
+                if device == self._device_id:
+                    answer = self._reply(function, body)
                 if answer is not None:
                     writer.write(_HEAD.pack(number, 0, len(answer) + 1, device, answer[0]) + answer[1:])
                     await writer.drain()
         writer.close()
 
-    def _answer(self, device: int, function: int, body: bytes) -> bytes | None:
-        """Function and content of the answer; None: silence."""
-        if device != self._device_id:
-            return bytes((function | 0x80, NO_SUCH_DEVICE))
+
+class MeterServer(RegisterServer):
+    """One meter; `look` gives its reading and import counter (Wh), None while it is silent."""
+
+    def __init__(
+        self, sheet: RegisterMap, device_id: int, look: Callable[[], tuple[Reading, int] | None]
+    ) -> None:
+        super().__init__(device_id, self._answer)
+        self._sheet = sheet
+        self._look = look
+
+    def _answer(self, function: int, body: bytes) -> bytes | None:
         if function != self._sheet.function or len(body) != 4:
             return bytes((function | 0x80, ILLEGAL_FUNCTION))
         seen = self._look()
-        if seen is None:
-            return None
-        start, count = struct.unpack(">HH", body)
-        words = self._words(*seen)
-        if not 1 <= count <= 125 or any(at not in words for at in range(start, start + count)):
-            return bytes((function | 0x80, ILLEGAL_ADDRESS))
-        return struct.pack(f">BB{count}H", function, 2 * count, *(words[start + i] for i in range(count)))
+        return None if seen is None else read_from(self._words(*seen), function, body)
 
     def _words(self, reading: Reading, energy_wh: int) -> dict[int, int]:
         sheet = self._sheet
@@ -84,3 +85,11 @@ class MeterServer:
         if sheet.energy_import:
             words |= enumerate(sheet.encode_energy_wh(energy_wh), start=sheet.energy_import.address[0])
         return words
+
+
+def read_from(words: Mapping[int, int], function: int, body: bytes) -> bytes:
+    """The answer to a read of registers that stand at some addresses."""
+    start, count = struct.unpack(">HH", body)
+    if not 1 <= count <= 125 or any(at not in words for at in range(start, start + count)):
+        return bytes((function | 0x80, ILLEGAL_ADDRESS))
+    return struct.pack(f">BB{count}H", function, 2 * count, *(words[start + i] for i in range(count)))

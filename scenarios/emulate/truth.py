@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from controller.defaults import NEVER, UNKNOWN
-from controller.electrical import NOMINAL_VOLTAGE_V
-from controller.image import Status, blank_image
+from controller.electrical import NOMINAL_VOLTAGE_V, milliamps_per_phase, watts
+from controller.image import Answer, Status, blank_image
 from hardware.registers import Reading
+from scenarios.emulate import storage
 from scenarios.emulate.outlets import Truth
 from twin.readings import hear_meters, links, poll_meters
 from twin.world import World
@@ -106,3 +107,26 @@ class Displays:
         for meter, shown in enumerate(self._shown):
             currents = [current for current in shown["current_ma"].tolist() if current != UNKNOWN]
             self._energy_wh[meter] += max(0, sum(currents)) * NOMINAL_VOLTAGE_V * span_ms / 3.6e9
+
+
+def storage_truth(world: World, kind: str, row: int) -> storage.Truth | None:
+    """What a battery or an inverter feels of itself; None when it gives nothing."""
+    device = (world.cells if kind == "battery" else world.panels)[row]
+    built = (world.topology.batteries if kind == "battery" else world.topology.inverters)[row]
+    if device["dead"] or device["silent"]:
+        return None
+    flow_ma, phases = int(device["flow_ma"]), int(built["phases"])
+    soc = UNKNOWN
+    if kind == "battery" and not device["soc_lost"]:
+        soc = int(device["stored_wh"] * 1000.0 / built["capacity_wh"])
+    one, two, three = (flow_ma if phase < phases else 0 for phase in range(3))
+    return storage.Truth((one, two, three), watts(flow_ma, phases), soc)
+
+
+def tell_storage(world: World, kind: str, row: int, power_w: int, revert_s: int) -> bool:
+    """Give it an order for so long, 0: for ever; False when it is dead."""
+    device = (world.cells if kind == "battery" else world.panels)[row]
+    built = (world.topology.batteries if kind == "battery" else world.topology.inverters)[row]
+    target_ma = milliamps_per_phase(power_w, int(built["phases"]))
+    until_ms = world.now_ms + revert_s * 1000 if revert_s else NEVER
+    return world.order_device(device, built, target_ma, until_ms, at_once=False) != Answer.NONE

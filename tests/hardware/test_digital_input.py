@@ -280,7 +280,7 @@ def test_what_is_wrong_with_a_contact_is_one_sentence(contact, sentence):
 
 def test_a_contact_that_leaves_the_machine_is_found():
     _, typed = links(host="192.168.1.9")
-    assert list(outside_loopback(Links(typed.box, {}))) == ["[box.digital_input.ripple] 192.168.1.9"]
+    assert list(outside_loopback(Links(typed.box, {}, {}, {}))) == ["[box.digital_input.ripple] 192.168.1.9"]
 
 
 async def test_check_reads_each_contact_once():

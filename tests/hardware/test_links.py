@@ -87,12 +87,12 @@ def test_a_box_that_says_nothing_listens_to_the_site_and_keeps_its_api_to_itself
 
 def test_links_that_leave_the_machine_are_found() -> None:
     inside = BoxTable(ocpp=Listen(host="127.0.0.1", port=0), api=Listen(host="localhost", port=0))
-    assert list(outside_loopback(Links(inside, {"main": ModbusTcp(**METER)}))) == []
+    assert list(outside_loopback(Links(inside, {"main": ModbusTcp(**METER)}, {}, {}))) == []
     away = {
         "main": ModbusTcp(**METER | {"host": "meter.garage"}),
         "roof": ModbusTcp(**METER | {"host": "::1"}),
     }
-    assert list(outside_loopback(Links(BoxTable(), away))) == [
+    assert list(outside_loopback(Links(BoxTable(), away, {}, {}))) == [
         "[box.ocpp] 0.0.0.0",
         "[meter.main] link meter.garage",
     ]
