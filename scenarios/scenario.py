@@ -26,7 +26,7 @@ from twin.fleet import read_fleet
 from twin.habits import HABIT_OF, Charging, parted, read_habits
 from twin.outside import Told
 from twin.sessions import Session, read_sessions
-from twin.sources import Load, read_profile
+from twin.sources import Load, Motor, Series, Source
 from twin.sun import Sun
 
 if TYPE_CHECKING:
@@ -94,25 +94,19 @@ class Generated(_Table):
         return Crowd(drivers, connectors, habits, fleet, days, self.patience_s, self.outside_c)
 
 
-class LoadProfile(_Table):
-    """A building load, or with `generates` a generator, from a column of a CSV of relative values."""
+class LoadProfile(Series):
+    """A building load, or with `generates` a generator, from a column of a CSV."""
 
     grid: str
-    file: Path
-    column: str
-    peak_kw: Annotated[float, Field(gt=0, le=100_000)]
     generates: bool = False
     split: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Parts on the board's own L1, L2, L3."""
 
 
-class Production(_Table):
-    """What an inverter could feed in, from a column of a CSV of relative values."""
+class Production(Series):
+    """What an inverter could feed in, from a column of a CSV."""
 
     inverter: str
-    file: Path
-    column: str
-    peak_kw: Annotated[float, Field(gt=0, le=100_000)]
 
 
 class Bound(_Table):
@@ -186,6 +180,7 @@ class Scenario(_Table):
     loads: tuple[LoadProfile, ...] = Field(default=(), alias="load")
     productions: tuple[Production, ...] = Field(default=(), alias="production")
     suns: tuple[Sun, ...] = Field(default=(), alias="sun")
+    motors: tuple[Motor, ...] = Field(default=(), alias="motor")
     told: tuple[Told, ...] = Field(default=(), alias="instruction")
     """What comes from outside: limits, profiles, series, stops."""
     conditions: Conditions = Conditions()
@@ -215,7 +210,7 @@ class Story:
     topology: Topology
     conditions: Conditions
     sessions: tuple[Session, ...]
-    loads: tuple[Load, ...]
+    loads: tuple[Source, ...]
     start_utc: datetime
     length_ms: int
     seed: int
@@ -287,18 +282,18 @@ def prepare(scenario: Scenario) -> Story:
     start = scenario.start if scenario.start.tzinfo else scenario.start.replace(tzinfo=zone)
     start_utc = start.astimezone(UTC)
     length_ms = round(scenario.length_s * 1000)
-    loads = []
+    loads: list[Source] = []
     for table in scenario.loads:
-        profile = read_profile(folder / table.file, table.column)
+        peak_w, profile = table.read(folder, zone)
         whole = sum(table.split)
         first, second, third = (part / whole for part in table.split)
-        peak_w = table.peak_kw * (-1000 if table.generates else 1000)
-        loads.append(Load(table.grid, peak_w, profile, (first, second, third), zone))
+        signed_w = -peak_w if table.generates else peak_w
+        loads.append(Load(table.grid, signed_w, profile, (first, second, third), zone))
     for production in scenario.productions:
-        profile = read_profile(folder / production.file, production.column)
+        peak_w, profile = production.read(folder, zone)
         each = 1 / site.inverter[production.inverter].phases
-        peak_w = production.peak_kw * 1000
         loads.append(Load("", peak_w, profile, (each, each, each), zone, production.inverter))
+    loads += [motor.load(scenario.seed) for motor in scenario.motors]
     loads += [sun.load(site, folder, start_utc, length_ms, scenario.seed) for sun in scenario.suns]
     remarks: tuple[str, ...] = ()
     if isinstance(scenario.sessions, FromFile):
@@ -367,6 +362,12 @@ def _reference_faults(scenario: Scenario, site: Site) -> Iterator[str]:
             yield f'[load] number {number} grid: the site has no grid "{table.grid}".'
         if sum(table.split) <= 0 or min(table.split) < 0:
             yield f"[load] number {number} split: give three parts, none below 0, like [1, 1, 1]."
+    names = [motor.name for motor in scenario.motors]
+    for number, motor in enumerate(scenario.motors, start=1):
+        if motor.grid not in site.grid:
+            yield f'[motor] number {number} grid: the site has no grid "{motor.grid}".'
+        if motor.name in names[: number - 1]:
+            yield f'[motor] number {number} name: there is another "{motor.name}"; give each its own.'
     for number, production in enumerate(scenario.productions, start=1):
         if production.inverter not in site.inverter:
             yield f'[production] number {number} inverter: the site has no inverter "{production.inverter}".'

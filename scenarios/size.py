@@ -35,7 +35,7 @@ from scenarios.scenario import Generated, Mode, Story
 from scenarios.size_page import Design, Findings, Outcome, WorstDay, choice, page
 from twin.conditions import Conditions
 from twin.sessions import Session
-from twin.sources import Load, read_profile
+from twin.sources import Load, Series
 
 STEPS_A = (25, 35, 40, 50, 63, 80, 100, 125, 160, 200, 250, 315, 400, 630, 909)
 """Steps that grid operators sell, A per phase; 909 A is 630 kVA."""
@@ -95,12 +95,9 @@ class StudyChargepoint(_Table):
     rotation_confirmed: bool = True
 
 
-class Building(_Table):
-    """The load beside the cars: a column of relative values and its peak."""
+class Building(Series):
+    """The load beside the cars: a column of a CSV."""
 
-    file: Path
-    column: str
-    peak_kw: Annotated[float, Field(gt=0, le=10_000)]
     split: Annotated[tuple[Part, Part, Part], AfterValidator(_some)] = (1.0, 1.0, 1.0)
     """Parts on L1, L2, L3."""
 
@@ -251,8 +248,9 @@ def _loads(study: Study, folder: Path) -> tuple[Load, ...]:
     if building is None:
         return ()
     first, second, third = (part / sum(building.split) for part in building.split)
-    profile = read_profile(folder / building.file, building.column)
-    return (Load("main", building.peak_kw * 1000, profile, (first, second, third), ZoneInfo(study.timezone)),)
+    zone = ZoneInfo(study.timezone)
+    peak_w, profile = building.read(folder, zone)
+    return (Load("main", peak_w, profile, (first, second, third), zone),)
 
 
 def look_closely(work: Work, day: int) -> WorstDay:
@@ -346,7 +344,11 @@ def _assumptions(study: Study) -> tuple[tuple[str, str], ...]:
     patience = "as long as its habit says" if who.patience_s is None else f"{who.patience_s / 60:g} min"
     load = "None beside the cars."
     if building is not None:
-        load = f"Peak {building.peak_kw:g} kW, shape of column {building.column} in {building.file.name}."
+        load = f"Column {building.column} of {building.file.name}, in {building.unit}."
+        if building.peak_kw is not None:
+            load = f"Column {building.column} of {building.file.name}, in {building.unit}."
+        if building.peak_kw is not None:
+            load = f"Peak {building.peak_kw:g} kW, shape of column {building.column} in {building.file.name}."
     return (
         (
             "What drivers ask for",

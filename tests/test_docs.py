@@ -28,6 +28,7 @@ from scenarios.size import Building, Study, StudyChargepoint
 from twin import conditions, faults
 from twin.habits import Habit
 from twin.outside import Told
+from twin.sources import Motor
 from twin.sun import Sun
 
 ROOT = Path(__file__).parent.parent
@@ -156,6 +157,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "`wishes`", Wishes),
         ("scenarios.md", "`[[load]]`", LoadProfile),
         ("scenarios.md", "`[[production]]`", Production),
+        ("scenarios.md", "`[[motor]]`", Motor),
         ("scenarios.md", "`[[sun]]`", Sun),
         ("scenarios.md", "`[expect]`", Bound),
         ("scenarios.md", "`[[during]]`", During),

@@ -41,7 +41,7 @@ from twin.faults import Fault
 from twin.parking import TURNOVER_MS, Parking
 from twin.readings import gauges
 from twin.sessions import Car, Session
-from twin.sources import Load
+from twin.sources import Source
 from twin.streams import stream
 
 COLD_MS = 30 * 60_000
@@ -71,7 +71,7 @@ class World:
         sessions: Sequence[Session],
         seed: int,
         start_utc: datetime,
-        loads: Iterable[Load] = (),
+        loads: Iterable[Source] = (),
         end_ms: int = 400 * 86_400_000,
     ) -> None:
         self.site = site
@@ -369,7 +369,7 @@ class World:
             yield self._env.timeout(until_ms - int(self._env.now))
             fault.switch(self, on=False)
 
-    def _follow(self, load: Load, end_ms: int) -> Generator[simpy.Event, None, None]:
+    def _follow(self, load: Source, end_ms: int) -> Generator[simpy.Event, None, None]:
         if load.inverter is not None:
             row = self.panels[self.topology.inverter_names.index(load.inverter)]
             for at_ms, currents_ma in load.changes(self.start_utc, end_ms):

@@ -65,6 +65,26 @@ def test_seed_and_mode_may_be_given_from_outside():
             '[load] number 1 grid: the site has no grid "roof".',
         ),
         (
+            GOOD + '[[load]]\ngrid = "main"\nfile = "x.csv"\ncolumn = "c"',
+            '[load 1] peak_kw: is missing: shares need it; add it or say unit = "kW", "W" or "kWh".',
+        ),
+        (
+            GOOD + '[[load]]\ngrid = "main"\nfile = "x.csv"\ncolumn = "c"\nunit = "kWh"\npeak_kw = 5',
+            "[load 1] peak_kw: values in kWh have no peak; remove it",
+        ),
+        (
+            GOOD + '[[motor]]\nname = "lift"\ngrid = "attic"\ncurrent_a = 10',
+            '[motor] number 1 grid: the site has no grid "attic".',
+        ),
+        (
+            GOOD + 2 * '[[motor]]\nname = "lift"\ngrid = "main"\ncurrent_a = 10\n',
+            '[motor] number 2 name: there is another "lift"; give each its own.',
+        ),
+        (
+            GOOD + '[[motor]]\nname = "lift"\ngrid = "main"\ncurrent_a = 10\nruns_s = 5000',
+            "[motor 1] every_s: start_s may not be above runs_s, and runs_s must be below every_s",
+        ),
+        (
             GOOD + '[[conditions.fault]]\nkind = "meter_silent"\nmeter = "mian"\nat_s = 5',
             '[conditions.fault] number 1 (meter_silent): meter: the site has no meter "mian"; it has main.',
         ),
