@@ -152,7 +152,7 @@ class Series(FrozenTable):
     def _peak_of_shares(cls, peak_kw: float | None, told: ValidationInfo) -> float | None:
         unit = told.data.get("unit")
         if unit == "share" and peak_kw is None:
-            raise ValueError('is missing: shares need it; add it or say unit = "kW", "W" or "kWh"')
+            raise ValueError('shares need it as a number; or say unit = "kW", "W" or "kWh"')
         if unit not in ("share", None) and peak_kw is not None:
             raise ValueError(f"values in {unit} have no peak; remove it")
         return peak_kw

@@ -66,7 +66,7 @@ def test_seed_and_mode_may_be_given_from_outside():
         ),
         (
             GOOD + '[[load]]\ngrid = "main"\nfile = "x.csv"\ncolumn = "c"',
-            '[load 1] peak_kw: is missing: shares need it; add it or say unit = "kW", "W" or "kWh".',
+            '[load 1] peak_kw: shares need it as a number; or say unit = "kW", "W" or "kWh"',
         ),
         (
             GOOD + '[[load]]\ngrid = "main"\nfile = "x.csv"\ncolumn = "c"\nunit = "kWh"\npeak_kw = 5',
