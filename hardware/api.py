@@ -5,7 +5,7 @@ Handlers are plain functions, so they run in threads and never hold up the loop 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
@@ -38,7 +38,7 @@ class Sessions(Protocol):
         ...
 
 
-TakeWish = Callable[[str, datetime | None, float | None], str]
+TakeWish = Callable[[str, datetime | None, float | None], Awaitable[str]]
 """Takes the departure and the kWh of the session at a connector; raises KeyError or ValueError."""
 
 
@@ -171,7 +171,7 @@ def _add_wishes(app: FastAPI, wish: TakeWish | None) -> None:
         if wish is None:
             raise HTTPException(404, "This world takes no wishes; ask the box that runs the site.")
         try:
-            return Done(sentence=wish(name, body.departure, body.energy_kwh))
+            return Done(sentence=await wish(name, body.departure, body.energy_kwh))
         except KeyError as error:
             raise HTTPException(404, str(error.args[0])) from None
         except ValueError as error:

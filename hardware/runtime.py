@@ -36,6 +36,7 @@ from hardware.notices import Notices
 from hardware.ocpp import CentralSystem
 from hardware.outside import TRUSTED_FROM, Outside
 from hardware.planning import Moment, Planning
+from hardware.remembered import Remembered
 from hardware.storage import Order, StorageDevice, StoragePoll
 from hardware.wishes import Wishes
 
@@ -79,8 +80,10 @@ class Box:
         self.outside.on_change = self._wake.set
         self._book = Book(store / "book.db", topology, notices, self._leave)
         self._journal = Journal(store / "journal.db", site, topology, notices)
+        self.remembered = Remembered(store / "remembered.db", topology, notices)
         self.memory = restart.resume(topology, self._book.found, clock.now_ms())
-        self.wishes = Wishes(topology.connector_names, site.timezone)
+        self.remembered.restore(self.memory)
+        self.wishes = Wishes(topology.connector_names, site.timezone, self.remembered)
         self.planning = Planning(site, topology, self.ledger, self.wishes, notices)
         self._seen: Image | None = None
         self._newest: Decision | None = None
@@ -152,6 +155,7 @@ class Box:
         await self._book.close()
         await asyncio.to_thread(self._journal.close)
         await asyncio.to_thread(self.outside.close)
+        await asyncio.to_thread(self.remembered.close)
         await asyncio.to_thread(self.ledger.close)
 
     async def run(self) -> None:
@@ -199,13 +203,16 @@ class Box:
             return None
         return Moment(self._seen, self._newest, self.memory)
 
-    def wish(self, connector: str, departure: datetime | None, energy_kwh: float | None) -> str:
+    async def wish(self, connector: str, departure: datetime | None, energy_kwh: float | None) -> str:
         """A wish for the session at `chargepoint/number`; raises KeyError or ValueError with a sentence."""
         if self.planning.departures == "off":
             raise ValueError('This site does not plan by departures; give its file departures = "horizon".')
         if departure is not None and self._clock.utc() < TRUSTED_FROM:
             raise ValueError("The calendar of the box has not been set, so no departure can be told.")
-        return self.wishes.put(connector, departure, energy_kwh, self.memory, self._clock.utc())
+        said = self.wishes.put(connector, departure, energy_kwh, self.memory, self._clock.utc())
+        if not await self.wishes.durable(connector):
+            said += " The disk does not take it, so a restart of the box forgets it."
+        return said
 
     def cycle(self) -> Decision | None:
         """One cycle now; None when the controller failed."""
@@ -217,6 +224,8 @@ class Box:
             return None
         self._failures = 0
         self.memory, self._seen = after, image
+        clock = image.clock[0]
+        self.remembered.note(after, int(clock["now_ms"]), trusted=bool(clock["utc_trusted"]))
         self._put_down(decision)
         try:
             self._journal.append(before, image, decision, after)
@@ -265,6 +274,7 @@ class Box:
         )
         if self._failures % RETREAT_AFTER == 0:
             decision, self.memory = restart.retreat(self.topology, self.memory, self._clock.now_ms())
+            self.remembered.restore(self.memory)
             self._put_down(decision)
 
 

@@ -25,6 +25,7 @@ from hardware.liveview import LiveView
 from hardware.notices import Notices
 from hardware.plan_once import outlook_of, packed
 from hardware.planning import Moment, Planning, refuse_without_scipy
+from hardware.remembered import Remembered
 from hardware.runtime import Box
 from hardware.wishes import Wishes
 from tests.dashboards import garage as shown
@@ -61,13 +62,15 @@ async def planning_of(tmp_path, departures="horizon"):
     said = []
     notices = Notices(asyncio.get_running_loop().time, on_notice=lambda notice: said.append(notice.sentence))
     ledger = Ledger(tmp_path / "ledger.db", notices)
-    wishes = Wishes(topology.connector_names, site.timezone)
+    remembered = Remembered(tmp_path / "remembered.db", topology, notices)
+    wishes = Wishes(topology.connector_names, site.timezone, remembered)
     beside = Planning(site, topology, ledger, wishes, notices)
     beside.said = said
     try:
         yield beside, moment
     finally:
         ledger.close()
+        remembered.close()
 
 
 def tell(beside, moment, row, hours, energy_kwh=20):
@@ -79,10 +82,12 @@ def tell(beside, moment, row, hours, energy_kwh=20):
 
 
 @pytest.fixture(name="told")
-def _told():
+def _told(tmp_path):
     site = site_of()
     topology, moment = moment_of(site)
-    return Wishes(topology.connector_names, site.timezone), moment.memory
+    remembered = Remembered(tmp_path / "remembered.db", topology, Notices(lambda: 0.0))
+    yield Wishes(topology.connector_names, site.timezone, remembered), moment.memory
+    remembered.close()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_wishes_are_taken_over_http():
     site, topology = shown.garage()
     taken = []
 
-    def wish(name, departure, energy_kwh):
+    async def wish(name, departure, energy_kwh):
         if name != "bay_01/1":
             raise KeyError("There is no such connector.")
         if energy_kwh == 1000:
@@ -309,13 +314,13 @@ def test_a_wish_told_to_the_box_changes_the_weight_of_its_session_alone(tmp_path
         port = await box.open()
         try:
             with pytest.raises(ValueError, match="No car is plugged in"):
-                box.wish("bay_1/1", None, 20)
+                await box.wish("bay_1/1", None, 20)
             async with charging(port, clock.utc):
                 async with asyncio.timeout(30):
                     while not box.memory.connectors["transaction"][0]:
                         box.cycle()
                         await asyncio.sleep(0.05)
-                said = box.wish("bay_1/1", clock.utc() + timedelta(hours=1), 40)
+                said = await box.wish("bay_1/1", clock.utc() + timedelta(hours=1), 40)
                 assert said.startswith("The car at bay_1/1 needs 40 kWh and leaves")
                 await box.planning.once(box._moment())
                 assert box.measure().connectors["weight_percent"].tolist() == [1000]

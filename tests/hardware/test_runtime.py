@@ -81,6 +81,28 @@ def test_a_car_gets_its_current_and_every_cycle_can_be_thought_through_again(tmp
     assert cycles > 10
 
 
+CELLAR = """
+[battery.cellar]
+fed_by = "main"
+capacity_wh = 9000
+max_charge_w = 6000
+max_discharge_w = 6000
+strategy = "peak_shaving"
+target_w = 5000
+"""
+
+
+async def test_a_battery_goes_on_from_its_peak_of_the_month_after_a_restart_of_the_box(tmp_path):
+    async with box_of(tmp_path / "store", more=CELLAR) as box:
+        box.cycle()
+        box.memory.batteries["peak_ma"] = 91_000
+        box.remembered.note(box.memory, 10**9, trusted=True)
+    async with box_of(tmp_path / "store", more=CELLAR) as box:
+        for _ in range(3):
+            box.cycle()
+        assert int(box.memory.batteries["peak_ma"][0]) == 91_000
+
+
 def test_a_stepped_clock_drives_the_box_one_cycle_at_a_time(tmp_path):
     """Nothing happens between cycles, and the image carries the stepped time alone."""
     seconds = SteppedSeconds()
