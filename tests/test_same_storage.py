@@ -121,9 +121,10 @@ async def test_a_battery_and_an_inverter_are_driven_alike_over_modbus_and_in_the
 
 
 @pytest.mark.timeout(600)
-async def test_a_sunspec_battery_and_inverter_obey_over_modbus(tmp_path):
+@pytest.mark.parametrize("inverter", ["sunspec_inverter", "sunspec_inverter_toggled"])
+async def test_a_sunspec_battery_and_inverter_obey_over_modbus(tmp_path, inverter):
     """Percents and scale factors round; what counts is that the roof is curtailed and the cellar follows."""
-    decided, emulated, box = await played(site(("sunspec_battery", "sunspec_inverter")), tmp_path)
+    decided, emulated, box = await played(site(("sunspec_battery", inverter)), tmp_path)
     _something_has_happened(decided, emulated)
     seen = box._live.batteries[0]
     assert abs(int(seen["current_ma"][0]) - int(emulated.cells[0]["flow_ma"])) <= 10

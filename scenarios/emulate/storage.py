@@ -110,9 +110,8 @@ class StorageServer(RegisterServer):
         if any(at not in places for at in range(start, start + count)):
             return bytes((WRITE_MANY | 0x80, ILLEGAL_ADDRESS))
         self.words.update(enumerate(struct.unpack(f">{count}H", body[5:]), start=start))
-        released = all(
-            self._value(told) == told.constant for told in self._sheet.write if told.says == "constant"
-        )
+        constants = {told.address: told for told in self._sheet.write if told.says == "constant"}
+        released = all(self._value(told) == told.constant for told in constants.values())
         if released and not self._obey(*self._order()):
             return None
         return bytes((WRITE_MANY,)) + body[:4]

@@ -83,6 +83,7 @@ ORDERS = [
     ("sunspec_inverter", 5678, 90, PANEL, [(123, 5, "0237 0000 005A 0000 0001")]),
     ("sunspec_inverter", 0, 90, PANEL, [(123, 5, "0000 0000 005A 0000 0001")]),
     ("sunspec_inverter", 25_000, 90, PANEL, [(123, 5, "03E8 0000 005A 0000 0001")]),
+    ("sunspec_inverter_toggled", 0, 90, PANEL, [(123, 9, "0000"), (123, 5, "0000 0000 005A 0000 0001")]),
 ]
 
 
