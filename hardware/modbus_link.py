@@ -158,8 +158,11 @@ class Polling:
         except DeviceSilent as fault:
             self._failures += 1
             self.say(fault.kind, fault.sentence)
-            return
-        self._failures = 0
+        except Exception as error:  # noqa: BLE001 - a number that nobody thought of must not end the polling
+            self._failures += 1
+            self.say("unusable", f"what it says cannot be used ({type(error).__name__}: {error})")
+        else:
+            self._failures = 0
 
     def well(self) -> None:
         """It answered as it should; a few times in a row, and it is well again."""

@@ -47,6 +47,9 @@ KINDS: Final[dict[Kind, type[What]]] = {
 TRUSTED_FROM: Final = datetime(2025, 1, 1, tzinfo=UTC)
 """A calendar before this has not been set."""
 
+KEPT_PER_LIFE: Final = 10
+"""Of what is renewed without end, at most so many renewals are written in each of its times to live."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS instructions (
   place TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
@@ -87,6 +90,7 @@ class Outside:
         self._notices = notices
         self._standing = Standing(site, topology)
         self._told: dict[str, Told] = {}
+        self._kept_utc: dict[str, datetime] = {}
         self._in_force: InForce | None = None
         self.on_change: Callable[[], None] = _nobody
         self._file = DurableFile(
@@ -136,7 +140,21 @@ class Outside:
         self.on_change()
         if before is None or before.what != what:
             self._file.put(_noted(told, self._clock.utc(), told.what.model_dump_json(by_alias=True)))
-        return bool(await self._file.durable(_kept(told), _not_on_disk))
+        elif ttl_s is not None and self._is_young_on_disk(told, before, ttl_s):
+            return True
+        kept = bool(await self._file.durable(_kept(told), _not_on_disk))
+        if kept:
+            self._kept_utc[told.key] = told.told_utc
+        else:
+            self._kept_utc.pop(told.key, None)
+        return kept
+
+    def _is_young_on_disk(self, told: Told, before: Told, ttl_s: int) -> bool:
+        """A renewal that takes less than a tenth from the life after a restart need not wear out a disk."""
+        kept_utc = self._kept_utc.get(told.key)
+        if kept_utc is None or before.ttl_s != ttl_s:
+            return False
+        return timedelta(0) <= told.told_utc - kept_utc < timedelta(seconds=ttl_s / KEPT_PER_LIFE)
 
     async def withdraw(self, place: Place, kind: Kind, number: str) -> bool:
         """Take something back; False when it was not told. Raises nothing."""
@@ -144,6 +162,7 @@ class Outside:
         if told is None:
             return False
         self._standing.withdraw(told.key)
+        self._kept_utc.pop(told.key, None)
         self.on_change()
         self._file.put(_noted(told, self._clock.utc(), None))
         await self._file.durable(_gone(told), _not_on_disk)
@@ -212,6 +231,7 @@ class Outside:
             leaves = isinstance(told.what, ExternalLimit) and told.what.fallback(0) is not None
             if ended and not leaves:
                 del self._told[told.key]
+                self._kept_utc.pop(told.key, None)
                 self._standing.withdraw(told.key)
                 self._file.put(_gone(told))
 

@@ -184,8 +184,10 @@ class StoragePoll:
             self._polling.say(f"order {fault.kind}", f"an order did not get through: {fault.sentence}")
             if fault.refused:
                 self._answer(order, Answer.REFUSED)
-            return
-        self._answer(order, Answer.ACCEPTED)
+        except Exception as error:  # noqa: BLE001 - the next order must find somebody who passes it on
+            self._polling.say("order unusable", f"an order failed ({type(error).__name__}: {error})")
+        else:
+            self._answer(order, Answer.ACCEPTED)
 
     def _answer(self, order: Order, answer: Answer) -> None:
         row = self._rows[self._row]

@@ -187,11 +187,11 @@ class StorageMap(BaseModel):
         rating_w = self._one(self.rating, words) / 1000
         if self.rating is not None and rating_w <= 0:
             raise ValueError("it does not say its rating, so no percents of it can be told")
-        part = 0.0 if self.rating is None else 100 * power_w / rating_w
+        part = 0.0 if self.rating is None else max(-100.0, min(100 * power_w / rating_w, 100.0))
         values = {
             "power_w": -power_w if self.feeds_positive else power_w,
             "limit_w": power_w,
-            "limit_percent": min(part, 100.0),
+            "limit_percent": part,
             "charge_percent": part,
             "discharge_percent": -part,
             "revert_s": revert_s,

@@ -328,6 +328,25 @@ def test_what_was_told_and_taken_back_is_kept_for_whoever_asks_later_and_a_renew
     assert [json.loads(body)["limit_a"][0] if body else None for body in bodies] == [16, 10, None]
 
 
+def test_of_renewals_only_those_are_written_that_a_restart_would_miss(tmp_path):
+    def on_disk():
+        with closing(sqlite3.connect(tmp_path / "instructions.db")) as database:
+            return datetime.fromisoformat(database.execute("SELECT told_utc FROM instructions").fetchone()[0])
+
+    with garage(tmp_path) as box:
+        written_s = []
+        for at_s in (0, 1, 179, 180, 200, 359, 360):
+            box.seconds.value = at_s
+            assert box.put("grids/main/limits/dso", HARD).json()["durable"] is True
+            assert box.get("grids/main/limits/dso").json()["left_s"] == 1800
+            written_s.append((on_disk() - WEDNESDAY).total_seconds())
+        assert written_s == [0, 0, 0, 180, 180, 180, 360]
+        box.put("grids/main/limits/dso", HARD | {"limit_a": 10})
+        box.delete("grids/main/limits/dso")
+        box.put("grids/main/limits/dso", HARD | {"limit_a": 10})
+        assert on_disk() == WEDNESDAY + timedelta(seconds=360)
+
+
 def test_while_the_disk_takes_nothing_an_instruction_holds_and_says_that_it_is_not_kept(tmp_path):
     folder = tmp_path / "gone"
     with garage(folder) as box:

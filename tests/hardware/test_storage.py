@@ -79,6 +79,7 @@ ORDERS = [
     ("sunspec_battery", 3333, 60, STORAGE_124, [(124, 12, "E5F6 1A0A 0000 003C"), (124, 5, "0003")]),
     ("sunspec_battery", -3333, 60, STORAGE_124, [(124, 12, "1A0A E5F6 0000 003C"), (124, 5, "0003")]),
     ("sunspec_battery", 0, 60, STORAGE_124, [(124, 12, "0000 0000 0000 003C"), (124, 5, "0003")]),
+    ("sunspec_battery", 9000, 60, STORAGE_124, [(124, 12, "D8F0 2710 0000 003C"), (124, 5, "0003")]),
     # 5678 W of 10 kW are 56.78 %, in tenths 56.7: less is fed in, never more
     ("sunspec_inverter", 5678, 90, PANEL, [(123, 5, "0237 0000 005A 0000 0001")]),
     ("sunspec_inverter", 0, 90, PANEL, [(123, 5, "0000 0000 005A 0000 0001")]),
@@ -273,6 +274,23 @@ async def test_a_device_that_falls_silent_ages_and_counts_as_disconnected_after_
         device.mute = False
         await bench.poll.once()
         assert bench.row["online"] == 1
+        bench.poll.close()
+
+
+async def test_a_number_that_nobody_thought_of_ends_neither_polling_nor_orders(monkeypatch):
+    async with Registers(HELD).serving() as device:
+        bench = Bench(device.port)
+        with structlog.testing.capture_logs() as said, monkeypatch.context() as broken:
+            broken.setattr(StorageDevice, "read", lambda _: 1 / 0)
+            broken.setattr(StorageDevice, "tell", lambda *_: 1 / 0)
+            await bench.poll.once()
+            bench.poll.order(Order(1, 3000, NEVER))
+            await bench.poll.passed_on()
+        assert [one["kind"] for one in said] == ["unusable", "order unusable"]
+        await bench.poll.once()
+        bench.poll.order(Order(2, 3000, NEVER))
+        await bench.poll.passed_on()
+        assert (bench.row["online"], bench.row["answered_seq"]) == (1, 2)
         bench.poll.close()
 
 
