@@ -23,6 +23,7 @@ from hardware.snapshot import STALE
 
 Kind = Literal["u16", "i16", "u32", "i32", "text"]
 LAYOUT_VERSION: Final = 1
+VERSION: Final = importlib.metadata.version("edge-twin")
 TEXT_WORDS: Final = 16
 UNKNOWN_WORDS: Final[dict[Kind, list[int]]] = {
     "u16": [0xFFFF],
@@ -242,7 +243,7 @@ GENERAL: Final = Shape(
     (
         Point("layout", "u16", "", "version of this map", lambda *_: LAYOUT_VERSION),
         Point("may_write", "u16", "", "1: this server takes limits", lambda g, _: int(g.limits.writable)),
-        Point("version", "text", "", "of Edge", lambda *_: importlib.metadata.version("edge-twin")),
+        Point("version", "text", "", "of Edge", lambda *_: VERSION),
         Point("name", "text", "", "of the site", lambda g, _: g.site.name),
         Point("state", "u16", "", "0 safe, 1 something is wrong, 2 danger", _live(_state)),
         Point(
