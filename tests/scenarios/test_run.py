@@ -37,6 +37,7 @@ HOUR_MS = 3_600_000
         "leaving_early",
         "told_from_outside",
         "sun_and_cars",
+        "broken_clouds",
         "peak_shaving",
         "battery_dies",
         "zero_export",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
+CONSTRAINTS = HERE / "constraints.txt"
 
 
 class Peer(NamedTuple):
@@ -22,8 +23,13 @@ class Peer(NamedTuple):
 
 
 PEERS = (
-    Peer("acnportal 0.3.3", "with_acnportal.py", ("acnportal==0.3.3",), ("least laxity", "round robin")),
-    Peer("EV2Gym 2.0.0", "with_ev2gym.py", ("ev2gym==2.0.0",), ("round robin",)),
+    Peer(
+        "acnportal 0.3.3",
+        "with_acnportal.py",
+        ("acnportal==0.3.3", "setuptools"),
+        ("least laxity", "round robin"),
+    ),
+    Peer("EV2Gym 2.0.0", "with_ev2gym.py", ("ev2gym==2.0.0", "setuptools"), ("round robin",)),
     # It lists none of what it needs.
     Peer(
         "ELVIS 0.2.1",
@@ -47,7 +53,7 @@ class Environment:
         self._python = self._folder / "bin" / "python"
         if not self._python.exists():
             self._call("cannot be given an environment", sys.executable, "-m", "venv", str(self._folder))
-        pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        pip = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(CONSTRAINTS))
         self._call("cannot be installed from PyPI", str(self._python), *pip, *peer.packages)
 
     def run(self, told: dict[str, Any], algorithm: str) -> dict[str, Any]:
