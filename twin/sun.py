@@ -70,6 +70,8 @@ class Sun(FrozenTable):
             yield f'grid: the site has no grid "{self.grid}".'
         elif self.inverter is not None and self.inverter not in site.inverter:
             yield f'inverter: the site has no inverter "{self.inverter}".'
+        if self.weather is not None and self.clouds != "none":
+            yield "clouds: the weather file tells of them; remove one of the two."
         if sum(self.split) <= 0 or min(self.split) < 0:
             yield "split: give three parts, none below 0, like [1, 1, 1]."
 
@@ -169,7 +171,7 @@ def _sky(sun: Sun, place: Any, times: Any, weather: Weather | None, seed: int) -
     else:
         import pandas as pd
 
-        stamps = pd.date_range(f"{times[0].year}-01-01", periods=len(weather.ghi), freq="h", tz="UTC")
+        stamps = pd.date_range("2001-01-01", periods=len(weather.ghi), freq="h", tz="UTC")
         clear = np.asarray(place.get_clearsky(stamps)["ghi"], "f8")
         told = clear >= LOW_SUN_W_M2
         hours = np.arange(len(clear))

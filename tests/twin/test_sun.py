@@ -211,6 +211,10 @@ def test_a_plant_on_a_board_feeds_in_and_one_behind_an_inverter_is_curtailed():
         ({"grid": "main", "inverter": "roof"}, "[sun] number 1 name either a grid or an inverter."),
         ({"grid": "attic"}, '[sun] number 1 grid: the site has no grid "attic".'),
         ({"inverter": "attic"}, '[sun] number 1 inverter: the site has no inverter "attic".'),
+        (
+            {"grid": "main", "weather": "x.csv", "clouds": "few"},
+            "[sun] number 1 clouds: the weather file tells of them; remove one of the two.",
+        ),
         ({"grid": "main", "split": (0, 0, 0)}, "[sun] number 1 split: give three parts, none below 0"),
     ],
 )
