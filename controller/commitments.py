@@ -40,31 +40,30 @@ def tolerance_ma(current_ma: int) -> int:
 
 
 @kernel
-def follow_orders(cy: Cycle) -> None:
-    """Bring every commitment up to date with answers, readings, links and clocks."""
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        work = cy.work[c]
-        work["target_before_ma"] = kept["target_ma"]
-        work["committed_before_ma"] = kept["committed_ma"]
-        _follow_box(cy, c)
-        if cy.seen[c]["online"] == 1:
-            _follow_answer(cy, c)
-            _follow_default(cy, c)
-            _observe(cy, c)
-        else:
-            _follow_lease(cy, c)
-        _expect_decay(cy, c)
-        _close_raise(cy, c)
-        _catch_liar(cy, c)
-        work["commandable"] = int(
-            cy.seen[c]["online"] == 1
-            and kept["seen"] == 1
-            and work["active"] == 1
-            and kept["ignored"] == 0
-            and kept["refused_at_ms"] == NEVER
-        )
-        work["book_target_ma"] = _book_target(cy, c)
+def follow_orders(cy: Cycle, c: int) -> None:
+    """Bring a commitment up to date with answers, readings, links and clocks."""
+    kept = cy.kept[c]
+    work = cy.work[c]
+    work["target_before_ma"] = kept["target_ma"]
+    work["committed_before_ma"] = kept["committed_ma"]
+    _follow_box(cy, c)
+    if cy.seen[c]["online"] == 1:
+        _follow_answer(cy, c)
+        _follow_default(cy, c)
+        _observe(cy, c)
+    else:
+        _follow_lease(cy, c)
+    _expect_decay(cy, c)
+    _close_raise(cy, c)
+    _catch_liar(cy, c)
+    work["commandable"] = int(
+        cy.seen[c]["online"] == 1
+        and kept["seen"] == 1
+        and work["active"] == 1
+        and kept["ignored"] == 0
+        and kept["refused_at_ms"] == NEVER
+    )
+    work["book_target_ma"] = _book_target(cy, c)
 
 
 @kernel

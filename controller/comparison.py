@@ -28,13 +28,6 @@ from controller.work import Cycle
 @kernel
 def compare_meters(cy: Cycle) -> None:
     """What the boards measure against their feeder, and how every guard answers our own steps."""
-    guards = 0
-    for g in range(len(cy.grids)):
-        cy.grids[g]["calm"] = int(cy.grids[g]["guarded"] == 1 and cy.grids[g]["ageing"] == 0)
-        guards += cy.grids[g]["calm"]
-    if guards == 0:
-        return
-    _look_for_orders(cy)
     for g in range(len(cy.grids)):
         if cy.grids[g]["guarded"] == 1 and cy.grids[g]["ageing"] == 0:
             _watch_response(cy, g)
@@ -83,24 +76,23 @@ def _compare_with_below(cy: Cycle, g: int) -> None:
 
 
 @kernel
-def _look_for_orders(cy: Cycle) -> None:
-    """Where every order has been seen to act it is calm; where readings are missing nothing can be said."""
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        if cy.work[c]["active"] == 0 and kept["observed"] == 1:
-            continue
-        stepping = kept["observed"] == 0 or kept["closed"] == 0 or kept["falls_due_ms"] != NEVER
-        blind = cy.work[c]["fresh"] == 0
-        astray = kept["known"] == 0 and cy.work[c]["draw_ma"] > 0
-        if not stepping and not blind and not astray:
-            continue
-        for d in range(cy.built[c]["depth"]):
-            g = cy.built[c]["path"][d]
-            cy.grids[g]["calm"] = 0
-            if stepping:
-                cy.kept_grids[g]["stepped"] = 1
-            if blind:
-                cy.kept_grids[g]["looked_at_ms"] = NEVER
+def stir(cy: Cycle, c: int) -> None:
+    """What hangs above an order that has not been seen to act is not calm; without readings nothing is."""
+    kept = cy.kept[c]
+    if cy.work[c]["active"] == 0 and kept["observed"] == 1:
+        return
+    stepping = kept["observed"] == 0 or kept["closed"] == 0 or kept["falls_due_ms"] != NEVER
+    blind = cy.work[c]["fresh"] == 0
+    astray = kept["known"] == 0 and cy.work[c]["draw_ma"] > 0
+    if not stepping and not blind and not astray:
+        return
+    for d in range(cy.built[c]["depth"]):
+        g = cy.built[c]["path"][d]
+        cy.grids[g]["stirred"] = 1
+        if stepping:
+            cy.kept_grids[g]["stepped"] = 1
+        if blind:
+            cy.kept_grids[g]["looked_at_ms"] = NEVER
 
 
 @kernel
@@ -110,7 +102,7 @@ def _watch_response(cy: Cycle, g: int) -> None:
     grid = cy.grids[g]
     kept = cy.kept_grids[g]
     m = cy.built_grids[g]["guard"]
-    if grid["calm"] == 0:
+    if grid["stirred"] == 1:
         kept["calm_since_ms"] = NEVER
         return
     if kept["calm_since_ms"] == NEVER:

@@ -6,12 +6,13 @@ Rows follow the topology; currents mA in the phases of the site; times `now_ms` 
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from controller.defaults import LINES, NEVER, UNKNOWN
-from controller.table import Table, zeroed
+from controller.table import Layout, Table
 from controller.topology import Topology
 
 
@@ -424,14 +425,7 @@ def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
 
     `proven` starts with boxes that are known to obey (a warm start; never on a real box without journal).
     """
-    memory = Memory(
-        site=np.zeros(1, SITE_MEMORY),
-        grids=np.zeros(len(topology.grids), GRID_MEMORY),
-        meters=np.zeros(len(topology.meters), METER_MEMORY),
-        connectors=np.zeros(len(topology.connectors), CONNECTOR_MEMORY),
-        batteries=np.zeros(len(topology.batteries), BATTERY_MEMORY),
-        inverters=np.zeros(len(topology.inverters), INVERTER_MEMORY),
-    )
+    memory = Memory(*_memory_layout(*topology.rows).cleared())
     for table in memory:
         for field in table.dtype.names or ():
             if field.endswith("_ms"):
@@ -461,14 +455,35 @@ def first_memory(topology: Topology, *, proven: bool = False) -> Memory:
     return memory
 
 
+def copy_of(memory: Memory, topology: Topology) -> Memory:
+    """To be written to. Raises ValueError where it is the memory of another site."""
+    return Memory(*_memory_layout(*topology.rows).copied(memory))
+
+
 def empty_decision(topology: Topology) -> Decision:
     """Zeroed tables for `calculate` to fill."""
-    return Decision(
-        *zeroed(
-            (1, SITE_DECISION),
-            (len(topology.grids), GRID_DECISION),
-            (len(topology.connectors), CONNECTOR_DECISION),
-            (len(topology.batteries), BATTERY_DECISION),
-            (len(topology.inverters), INVERTER_DECISION),
-        )
+    grids, _, *others = topology.rows
+    return Decision(*_decision_layout(grids, *others).cleared())
+
+
+@cache
+def _memory_layout(grids: int, meters: int, connectors: int, batteries: int, inverters: int) -> Layout:
+    return Layout(
+        (1, SITE_MEMORY),
+        (grids, GRID_MEMORY),
+        (meters, METER_MEMORY),
+        (connectors, CONNECTOR_MEMORY),
+        (batteries, BATTERY_MEMORY),
+        (inverters, INVERTER_MEMORY),
+    )
+
+
+@cache
+def _decision_layout(grids: int, connectors: int, batteries: int, inverters: int) -> Layout:
+    return Layout(
+        (1, SITE_DECISION),
+        (grids, GRID_DECISION),
+        (connectors, CONNECTOR_DECISION),
+        (batteries, BATTERY_DECISION),
+        (inverters, INVERTER_DECISION),
     )

@@ -48,40 +48,38 @@ def worth_ma(current_ma: int) -> int:
 
 
 @kernel
-def weigh_demands(cy: Cycle) -> None:
-    """Minimum, cap, weight and class of every commandable connector."""
+def weigh_demand(cy: Cycle, c: int) -> None:
+    """Minimum, cap, weight and class of a connector that can be commanded."""
     now = cy.clock[0]["now_ms"]
-    strict = len(cy.built) > 0 and cy.built[0]["strict"] == 1
-    for c in range(len(cy.built)):
-        built = cy.built[c]
-        kept = cy.kept[c]
-        work = cy.work[c]
-        if work["commandable"] == 0:
-            continue
-        watch_sleep(built, kept, work, now)
-        if not is_resuming(kept, now):
-            _reclaim(built, kept, work, now)
-            _watch_full(built, kept, work, now)
-        work["min_ma"] = built["min_ma"]
-        work["weight"] = max(built["weight"] * cy.seen[c]["weight_percent"] // 100, 1)
-        work["cap_ma"] = built["max_ma"]
-        work["why"] = CONNECTOR
-        if kept["cap_ma"] < work["cap_ma"]:
-            work["cap_ma"] = kept["cap_ma"]
-            work["why"] = FULL if kept["full"] == 1 else CAR
-        _narrow(cy.seen[c]["wish_ma"], WISH, work)
-        _narrow(cy.seen[c]["cable_ma"], CABLE, work)
-        if kept["learn_cap_ma"] > 0:
-            _narrow(kept["learn_cap_ma"], LEARNING, work)
-        if cy.seen[c]["minimum_speed"] == 1:
-            _narrow(work["min_ma"], CARD_MINIMUM, work)
-        if work["cap_ma"] >= work["min_ma"]:
-            work["cap_ma"] = max(at_most_ma(built, work["cap_ma"]), work["min_ma"])
-        if strict:
-            work["share_class"] = priority_class(cy, c)
-        probed = kept["on_since_ms"] != NEVER and now - kept["probe_at_ms"] < FULL_PROBE_MS
-        work["last"] = int(kept["full"] == 1 and not probed)
-        wake(built, kept, work, now)
+    built = cy.built[c]
+    kept = cy.kept[c]
+    work = cy.work[c]
+    if work["commandable"] == 0:
+        return
+    watch_sleep(built, kept, work, now)
+    if not is_resuming(kept, now):
+        _reclaim(built, kept, work, now)
+        _watch_full(built, kept, work, now)
+    work["min_ma"] = built["min_ma"]
+    work["weight"] = max(built["weight"] * cy.seen[c]["weight_percent"] // 100, 1)
+    work["cap_ma"] = built["max_ma"]
+    work["why"] = CONNECTOR
+    if kept["cap_ma"] < work["cap_ma"]:
+        work["cap_ma"] = kept["cap_ma"]
+        work["why"] = FULL if kept["full"] == 1 else CAR
+    _narrow(cy.seen[c]["wish_ma"], WISH, work)
+    _narrow(cy.seen[c]["cable_ma"], CABLE, work)
+    if kept["learn_cap_ma"] > 0:
+        _narrow(kept["learn_cap_ma"], LEARNING, work)
+    if cy.seen[c]["minimum_speed"] == 1:
+        _narrow(work["min_ma"], CARD_MINIMUM, work)
+    if work["cap_ma"] >= work["min_ma"]:
+        work["cap_ma"] = max(at_most_ma(built, work["cap_ma"]), work["min_ma"])
+    if built["strict"] == 1:
+        work["share_class"] = priority_class(cy, c)
+    probed = kept["on_since_ms"] != NEVER and now - kept["probe_at_ms"] < FULL_PROBE_MS
+    work["last"] = int(kept["full"] == 1 and not probed)
+    wake(built, kept, work, now)
 
 
 @kernel

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from controller.comparison import consult_consumers
 from controller.defaults import (
-    ASK_EVERY_MS,
     ASK_FALL_MA,
     CONSUMER_FALL_MS,
     DOWN_MS,
@@ -38,41 +37,40 @@ ESTIMATE_KEEP_MS = METER_ROUND_MS + 60_000
 
 
 @kernel
-def bound_draws(cy: Cycle) -> None:
-    """Least and most that each connector is held to have drawn when the meters were sampled."""
+def bound_draw(cy: Cycle, c: int) -> None:
+    """Least and most that a connector is held to have drawn when the meters were sampled."""
     now = cy.clock[0]["now_ms"]
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        work = cy.work[c]
-        _learn_phases(cy, c)
-        # Nobody charges without a transaction; to hold an idle outlet's default for drawn would let a rise of
-        # the building hide behind it for hours.
-        idle = work["active"] == 0 and cy.seen[c]["online"] == 1 and not occupied(cy.seen[c])
-        certain = idle or (work["fresh"] == 1 and kept["closed"] == 1 and work["active"] == 1)
-        ceiling = min(kept["target_ma"], kept["lowest_ma"])
-        unordered = kept["limit_known"] == 0 and kept["fall_since_ms"] == NEVER
-        if kept["ignored"] == 1 or unordered:
-            ceiling = work["draw_ma"]
-        lows = kept["low_ma"]
-        lows_until = kept["low_until_ms"]
-        highs = kept["high_ma"]
-        highs_until = kept["high_until_ms"]
-        for p in range(3):
-            draw = work["reading_ma"][p]
-            least = draw if kept["spread"] == 0 else draw * kept["spread"] // 3  # total power: evenly
-            low = min(least, ceiling) * work["fresh"] * kept["phases"][p]
-            high = draw
-            if cy.seen[c]["online"] == 0:
-                high = kept["committed_ma"]  # where its lease has ended, less than it was last seen to draw
-            elif not certain:
-                high = max(kept["committed_ma"], draw)
-            high *= kept["phases"][p]
-            keep_ms = work["blind_ms"]
-            kept["low_count"][p] = push(lows[p], lows_until[p], kept["low_count"][p], now, -low, keep_ms)
-            kept["high_count"][p] = push(highs[p], highs_until[p], kept["high_count"][p], now, high, keep_ms)
-            # Nothing older is kept, so the extreme of the window stands in front.
-            work["low_ma"][p] = -lows[p][0]
-            work["high_ma"][p] = highs[p][0]
+    kept = cy.kept[c]
+    work = cy.work[c]
+    _learn_phases(cy, c)
+    # Nobody charges without a transaction; to hold an idle outlet's default for drawn would let a rise of
+    # the building hide behind it for hours.
+    idle = work["active"] == 0 and cy.seen[c]["online"] == 1 and not occupied(cy.seen[c])
+    certain = idle or (work["fresh"] == 1 and kept["closed"] == 1 and work["active"] == 1)
+    ceiling = min(kept["target_ma"], kept["lowest_ma"])
+    unordered = kept["limit_known"] == 0 and kept["fall_since_ms"] == NEVER
+    if kept["ignored"] == 1 or unordered:
+        ceiling = work["draw_ma"]
+    lows = kept["low_ma"]
+    lows_until = kept["low_until_ms"]
+    highs = kept["high_ma"]
+    highs_until = kept["high_until_ms"]
+    for p in range(3):
+        draw = work["reading_ma"][p]
+        least = draw if kept["spread"] == 0 else draw * kept["spread"] // 3  # total power: evenly
+        low = min(least, ceiling) * work["fresh"] * kept["phases"][p]
+        high = draw
+        if cy.seen[c]["online"] == 0:
+            high = kept["committed_ma"]  # where its lease has ended, less than it was last seen to draw
+        elif not certain:
+            high = max(kept["committed_ma"], draw)
+        high *= kept["phases"][p]
+        keep_ms = work["blind_ms"]
+        kept["low_count"][p] = push(lows[p], lows_until[p], kept["low_count"][p], now, -low, keep_ms)
+        kept["high_count"][p] = push(highs[p], highs_until[p], kept["high_count"][p], now, high, keep_ms)
+        # Nothing older is kept, so the extreme of the window stands in front.
+        work["low_ma"][p] = -lows[p][0]
+        work["high_ma"][p] = highs[p][0]
 
 
 @kernel
@@ -130,43 +128,69 @@ def take_phase_off(cy: Cycle, c: int, p: int) -> None:
 
 
 @kernel
-def sum_book(cy: Cycle) -> None:
-    """Add every connector to the book of every grid above it, on the phases it is booked on."""
-    now = cy.clock[0]["now_ms"]
+def open_book(cy: Cycle) -> None:
+    """No draw is older than now until one is entered."""
     for g in range(len(cy.grids)):
         for p in range(3):
-            cy.grids[g]["oldest_ms"][p] = now
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        work = cy.work[c]
-        path = cy.built[c]["path"]
-        for p in range(3):
-            if kept["phases"][p] == 0:
-                continue
-            work["load"][p] = 1
-            work["load"][TOGETHER] += 1
-            work["line_bits"] |= 1 << p | 1 << TOGETHER
-            low = work["low_ma"][p]
-            high = work["high_ma"][p]
-            drawing = int(work["reading_ma"][p] >= DRAWING_MA)
+            cy.grids[g]["oldest_ms"][p] = cy.clock[0]["now_ms"]
+
+
+@kernel
+def enter_in_book(cy: Cycle, c: int) -> None:
+    """Add a connector to the book of its board, on the phases it is booked on."""
+    kept = cy.kept[c]
+    work = cy.work[c]
+    board = cy.grids[cy.built[c]["path"][0]]
+    falls = kept["fall_since_ms"] != NEVER and work["commandable"] == 1
+    for p in range(3):
+        if kept["phases"][p] == 0:
+            continue
+        work["load"][p] = 1
+        work["load"][TOGETHER] += 1
+        work["line_bits"] |= 1 << p | 1 << TOGETHER
+        high = work["high_ma"][p]
+        board["committed_ma"][p] += kept["committed_ma"]
+        board["targets_ma"][p] += work["book_target_ma"]
+        board["low_ma"][p] += work["low_ma"][p]
+        board["high_ma"][p] += high
+        board["slack_ma"][p] += max(kept["committed_ma"] - high, 0)
+        board["phantom_ma"][p] += high * (1 - kept["known"])
+        board["drawing"][p] += int(work["reading_ma"][p] >= DRAWING_MA)
+        if falls or work["low_ma"][p] != 0:
             for d in range(cy.built[c]["depth"]):
-                g = path[d]
-                grid = cy.grids[g]
-                grid["committed_ma"][p] += kept["committed_ma"]
-                grid["targets_ma"][p] += work["book_target_ma"]
-                grid["low_ma"][p] += low
-                grid["high_ma"][p] += high
-                grid["slack_ma"][p] += max(kept["committed_ma"] - high, 0)
-                grid["phantom_ma"][p] += high * (1 - kept["known"])
-                grid["drawing"][p] += drawing
-                if low != 0:
-                    heard = work["heard_ms"]
-                    if grid["measured_at_ms"] < heard and kept["previous_at_ms"] != NEVER:
-                        heard = min(heard, kept["previous_at_ms"])
-                    grid["oldest_ms"][p] = min(grid["oldest_ms"][p], heard)
-                grid["pending_ma"][p] += _invisible_fall(cy, c, g, p)
-    for g in range(len(cy.grids)):
+                _date(cy, c, cy.built[c]["path"][d], p)
+
+
+@kernel
+def _date(cy: Cycle, c: int, g: int, p: int) -> None:
+    """What of its draw and of its falls a grid can see depends on when the grid's guard was read."""
+    kept = cy.kept[c]
+    work = cy.work[c]
+    grid = cy.grids[g]
+    if work["low_ma"][p] != 0:
+        heard = work["heard_ms"]
+        if grid["measured_at_ms"] < heard and kept["previous_at_ms"] != NEVER:
+            heard = min(heard, kept["previous_at_ms"])
+        grid["oldest_ms"][p] = min(grid["oldest_ms"][p], heard)
+    grid["pending_ma"][p] += _invisible_fall(cy, c, g, p)
+
+
+@kernel
+def close_book(cy: Cycle) -> None:
+    """Every grid on its feeder, leaves first; then its three phases together."""
+    for i in range(len(cy.leaves_first)):
+        g = cy.leaves_first[i]
         grid = cy.grids[g]
+        if cy.built_grids[g]["parent"] >= 0:
+            feeder = cy.grids[cy.built_grids[g]["parent"]]
+            for p in range(3):
+                feeder["committed_ma"][p] += grid["committed_ma"][p]
+                feeder["targets_ma"][p] += grid["targets_ma"][p]
+                feeder["low_ma"][p] += grid["low_ma"][p]
+                feeder["high_ma"][p] += grid["high_ma"][p]
+                feeder["slack_ma"][p] += grid["slack_ma"][p]
+                feeder["phantom_ma"][p] += grid["phantom_ma"][p]
+                feeder["drawing"][p] += grid["drawing"][p]
         for p in range(3):
             grid["committed_ma"][TOGETHER] += grid["committed_ma"][p]
             grid["targets_ma"][TOGETHER] += grid["targets_ma"][p]
@@ -231,15 +255,16 @@ def _children_load(cy: Cycle, g: int, p: int, excluded_only: int) -> int:
 
 
 @kernel
-def _root(square: int) -> int:
-    """Whole square root, rounded down."""
-    if square <= 0:
+def _pooled_ma(cars: int, most: int) -> int:
+    """By how much so many readings together may be wrong, at most `most`: it grows with the root of them."""
+    square = POOLED_TOLERANCE_MA * POOLED_TOLERANCE_MA * cars
+    if square == 0:
         return 0
-    guess = 1
-    while guess * guess < square:
-        guess *= 2
+    if most * most <= square:
+        return most
+    guess = most
     better = (guess + square // guess) // 2
-    while better < guess:
+    while better < guess:  # Newton, from above: ends at the root, rounded down
         guess = better
         better = (guess + square // guess) // 2
     return guess
@@ -251,9 +276,7 @@ def _estimate_behind_guard(cy: Cycle, g: int, p: int) -> None:
     grid = cy.grids[g]
     kept = cy.kept_grids[g]
     measured = grid["measured_ma"][p]
-    pooled = min(
-        _root(POOLED_TOLERANCE_MA * POOLED_TOLERANCE_MA * grid["drawing"][p]), grid["margin_ma"][p] // 4
-    )
+    pooled = _pooled_ma(grid["drawing"][p], grid["margin_ma"][p] // 4)
     most = measured - grid["low_ma"][p]
     least = measured - grid["high_ma"][p] - pooled
     kept["high_count"][p] = push(
@@ -271,7 +294,7 @@ def _estimate_behind_guard(cy: Cycle, g: int, p: int) -> None:
     window = min(now - grid["oldest_ms"][p] + blind + 2_000, METER_ROUND_MS + blind + DOWN_MS + 2_000)
     outlived = highest(kept["high_ma"][p], kept["high_until_ms"][p], kept["high_count"][p], now - window)
     if most < kept["estimate_ma"][p] - ASK_FALL_MA:
-        _ask_under(cy, g, p)
+        grid["asks"] |= 1 << p
     kept["estimate_ma"][p] = min(kept["estimate_ma"][p], outlived)
     if most < kept["estimate_ma"][p] - ESTIMATE_STEP_MA:
         grid["falling"] = 1
@@ -288,26 +311,11 @@ def _believe_rise(cy: Cycle, g: int, p: int, least: int) -> None:
         if kept["waking_since_ms"][p] == NEVER:
             kept["waking_since_ms"][p] = now
         grid["held"] = 1
-        _ask_under(cy, g, p)
+        grid["asks"] |= 1 << p
         if now - kept["waking_since_ms"][p] < WAKING_PATIENCE_MS:
             return
     kept["estimate_ma"][p] = least
     kept["waking_since_ms"][p] = NEVER
-
-
-@kernel
-def _ask_under(cy: Cycle, g: int, p: int) -> None:
-    """Ask every active connector under this grid for a reading, each at most every 10 s."""
-    now = cy.clock[0]["now_ms"]
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        if cy.work[c]["active"] == 0 or kept["phases"][p] == 0 or cy.seen[c]["online"] == 0:
-            continue
-        if kept["asked_at_ms"] != NEVER and now - kept["asked_at_ms"] < ASK_EVERY_MS:
-            continue
-        for d in range(cy.built[c]["depth"]):
-            if cy.built[c]["path"][d] == g:
-                kept["ask_due_ms"] = now
 
 
 @kernel

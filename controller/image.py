@@ -168,6 +168,9 @@ class Image(NamedTuple):
     inverters: Table
 
 
+IMAGE_KINDS = [CLOCK, METER_READING, GRID_INSTRUCTION, CONNECTOR_REPORT, BATTERY_REPORT, INVERTER_REPORT]
+
+
 def blank_image(topology: Topology) -> Image:
     """The image before anything has been heard."""
     image = Image(

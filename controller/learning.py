@@ -35,14 +35,13 @@ def somebody_learns(cy: Cycle) -> bool:
 
 
 @kernel
-def conclude_step(cy: Cycle) -> None:
-    """Read a lone step off the guard meter once it has been followed and the meter has seen it."""
+def conclude_step(cy: Cycle, c: int) -> None:
+    """Read its lone step off the guard meter once it has been followed and the meter has seen it."""
     if not somebody_learns(cy):
         return
+    _doubt_lesson(cy, c)
     site = cy.kept_site[0]
-    c = site["lone"] - 1
-    _doubt_lessons(cy)
-    if c < 0:
+    if c != site["lone"] - 1:
         return
     kept = cy.kept[c]
     g = _guard_above(cy, c)
@@ -106,19 +105,18 @@ def _know(cy: Cycle, c: int, bits: int, used: int) -> None:
 
 
 @kernel
-def _doubt_lessons(cy: Cycle) -> None:
+def _doubt_lesson(cy: Cycle, c: int) -> None:
     """A car that draws on more of its own phases than were learnt is unknown again."""
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        if kept["learnt"] == 0:
-            continue
-        booked = kept["phases"][0] + kept["phases"][1] + kept["phases"][2]
-        draws = 0
-        for own in range(3):
-            current = cy.seen[c]["current_ma"][own]
-            draws += int(current != UNKNOWN and current > tolerance_ma(cy.work[c]["draw_ma"]))
-        if draws > booked:
-            book_every_phase(cy.built[c], kept)
+    kept = cy.kept[c]
+    if kept["learnt"] == 0:
+        return
+    booked = kept["phases"][0] + kept["phases"][1] + kept["phases"][2]
+    draws = 0
+    for own in range(3):
+        current = cy.seen[c]["current_ma"][own]
+        draws += int(current != UNKNOWN and current > tolerance_ma(cy.work[c]["draw_ma"]))
+    if draws > booked:
+        book_every_phase(cy.built[c], kept)
 
 
 @kernel

@@ -58,8 +58,8 @@ SOURCE_EMERGENCY = int(Source.EMERGENCY_STOP)
 
 
 @kernel
-def take_note(cy: Cycle) -> None:
-    """Fill the notes of the decision; grids first, for connectors quote them."""
+def note_grids(cy: Cycle) -> None:
+    """The notes of the grids, which those of the connectors quote."""
     for g in range(len(cy.grids)):
         note = _limit_note(cy, g)
         grid = cy.grids[g]
@@ -68,9 +68,13 @@ def take_note(cy: Cycle) -> None:
                 note |= OVERSHOOT
         note |= _stop_note(cy.seen_grids[g]["stop"])
         cy.wanted_grids[g]["note"] = note
-    for c in range(len(cy.built)):
-        _watch_limit(cy, c)
-        cy.wanted[c]["note"] = _box_note(cy, c) | _car_note(cy, c)
+
+
+@kernel
+def note_connector(cy: Cycle, c: int) -> None:
+    """The notes of a connector, after its report."""
+    _watch_limit(cy, c)
+    cy.wanted[c]["note"] = _box_note(cy, c) | _car_note(cy, c)
 
 
 @kernel

@@ -27,6 +27,7 @@ from controller.demand import worth_ma
 from controller.image import Source
 from controller.kernel import kernel
 from controller.raises import may_raise, next_round_ms, wants_raise
+from controller.sun import sun_due_ms
 from controller.topology import PANIC
 from controller.waking import next_look_ms
 from controller.work import Cycle
@@ -69,23 +70,34 @@ A_STALE = int(Alarm.READINGS_STALE)
 
 
 @kernel
-def ask_for_readings(cy: Cycle) -> None:
-    """Asks that are due, and stale readings of connectors that may draw."""
+def ask_for_reading(cy: Cycle, c: int) -> None:
+    """An ask that is due, or the stale reading of a connector that may draw."""
     now = cy.clock[0]["now_ms"]
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        work = cy.work[c]
-        # A box that has lied is believed at rest only by a reading.
-        unsure = work["active"] == 0 and kept["ignored"] == 1
-        if (work["active"] == 0 and not unsure) or cy.seen[c]["online"] == 0:
-            continue
-        due = kept["ask_due_ms"] != NEVER and now >= kept["ask_due_ms"]
-        asked = kept["asked_at_ms"]
-        rested = asked == NEVER or now - asked >= ASK_EVERY_MS
-        if due or (rested and (work["fresh"] == 0 or unsure or now >= _look_from_ms(cy, c))):
-            cy.wanted[c]["ask"] = 1
-            kept["asked_at_ms"] = now
-            kept["ask_due_ms"] = NEVER
+    kept = cy.kept[c]
+    work = cy.work[c]
+    # A box that has lied is believed at rest only by a reading.
+    unsure = work["active"] == 0 and kept["ignored"] == 1
+    if (work["active"] == 0 and not unsure) or cy.seen[c]["online"] == 0:
+        return
+    due = kept["ask_due_ms"] != NEVER and now >= kept["ask_due_ms"]
+    asked = kept["asked_at_ms"]
+    rested = asked == NEVER or now - asked >= ASK_EVERY_MS
+    stale = work["fresh"] == 0 or unsure
+    if due or (rested and (stale or _is_asked_for(cy, c) or now >= _look_from_ms(cy, c))):
+        cy.wanted[c]["ask"] = 1
+        kept["asked_at_ms"] = now
+        kept["ask_due_ms"] = NEVER
+
+
+@kernel
+def _is_asked_for(cy: Cycle, c: int) -> bool:
+    """Whether the estimate of a grid above waits for readings on a phase that it is booked on."""
+    if cy.work[c]["active"] == 0:
+        return False
+    for d in range(cy.built[c]["depth"]):
+        if cy.grids[cy.built[c]["path"][d]]["asks"] & cy.work[c]["line_bits"] != 0:
+            return True
+    return False
 
 
 @kernel
@@ -101,15 +113,37 @@ def _look_from_ms(cy: Cycle, c: int) -> int:
 
 
 @kernel
-def report(cy: Cycle) -> None:
-    """Write the decision from the bench."""
-    cy.kept_site[0]["now_ms"] = cy.clock[0]["now_ms"]
-    cy.wanted_site[0]["now_ms"] = cy.clock[0]["now_ms"]
+def report_grids(cy: Cycle) -> None:
+    """Rows of the grids, what concerns the whole site, and when a grid needs another look."""
+    now = cy.clock[0]["now_ms"]
+    site = cy.wanted_site[0]
+    cy.kept_site[0]["now_ms"] = now
+    site["now_ms"] = now
+    site["settled"] = int(cy.kept_site[0]["round_open"] == 0)
+    site["next_ms"] = now + SETTLED_MS
+    if cy.kept_site[0]["lone"] > 0:
+        _look_soon(cy)
     for g in range(len(cy.grids)):
         _report_grid(cy, g)
-    for c in range(len(cy.built)):
-        _report_connector(cy, c)
-    _look_again(cy)
+        _look_at_grid(cy, g)
+
+
+@kernel
+def _look_soon(cy: Cycle) -> None:
+    cy.wanted_site[0]["settled"] = 0
+    cy.wanted_site[0]["next_ms"] = cy.clock[0]["now_ms"] + CYCLE_MS
+
+
+@kernel
+def _look_at_grid(cy: Cycle, g: int) -> None:
+    grid = cy.grids[g]
+    if grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1:
+        _look_soon(cy)
+    for line in range(grid["lines"]):
+        if grid["guarded"] == 1 and grid["measured_ma"][line] > grid["limit_ma"][line]:
+            _look_soon(cy)
+        if grid["pending_ma"][line] > 0 or grid["cut_ma"][line] > 0:
+            cy.wanted_site[0]["settled"] = 0
 
 
 @kernel
@@ -177,7 +211,8 @@ def _meter_alarm(kept: Any) -> int:
 
 
 @kernel
-def _report_connector(cy: Cycle, c: int) -> None:
+def report_connector(cy: Cycle, c: int) -> None:
+    """Its row, but for what is put, asked and noted."""
     kept = cy.kept[c]
     work = cy.work[c]
     wanted = cy.wanted[c]
@@ -277,41 +312,31 @@ def _why_not_yet(cy: Cycle, c: int) -> int:
 
 
 @kernel
-def _look_again(cy: Cycle) -> None:
-    """Whether anything is on its way, and when the next cycle must run if nothing that is seen changes."""
-    now = cy.clock[0]["now_ms"]
-    site = cy.wanted_site[0]
-    settled = cy.kept_site[0]["round_open"] == 0
-    due = now + SETTLED_MS
-    if cy.kept_site[0]["lone"] > 0:
-        settled = False
-        due = now + CYCLE_MS
-    for g in range(len(cy.grids)):
-        grid = cy.grids[g]
-        restless = grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1
-        for line in range(grid["lines"]):
-            if grid["guarded"] == 1 and grid["measured_ma"][line] > grid["limit_ma"][line]:
-                restless = True
-            if grid["pending_ma"][line] > 0 or grid["cut_ma"][line] > 0:
-                settled = False
-        if restless:
-            settled = False
-            due = now + CYCLE_MS
-    waiting = False
+def somebody_waits(cy: Cycle) -> bool:
+    """Whether a car gets nothing until others make room."""
     for c in range(len(cy.built)):
         work = cy.work[c]
         waits = work["commandable"] == 1 and work["last"] == 0 and work["wish_ma"] == 0
-        waiting = waiting or (waits and cy.kept[c]["target_ma"] == 0)
-    raising = may_raise(cy)
-    for c in range(len(cy.built)):
-        if not _connector_settled(cy, c):
-            settled = False
-        if not raising and wants_raise(cy, c):
-            settled = False
-            due = _sooner(now, due, next_round_ms(cy))
-        due = min(due, _connector_due(cy, c, waiting))
-    site["settled"] = int(settled)
-    site["next_ms"] = max(due, now + CYCLE_MS)
+        if waits and cy.kept[c]["target_ma"] == 0:
+            return True
+    return False
+
+
+@kernel
+def look_again(cy: Cycle, c: int, waiting: bool) -> None:
+    """Whether anything of it is on its way, and when to look next if nothing that is seen changes."""
+    now = cy.clock[0]["now_ms"]
+    site = cy.wanted_site[0]
+    due = _connector_due(cy, c, waiting)
+    if not _connector_settled(cy, c):
+        site["settled"] = 0
+    if wants_raise(cy, c) and not may_raise(cy):
+        site["settled"] = 0
+        due = _sooner(now, due, next_round_ms(cy))
+    sun = sun_due_ms(cy, c)
+    if sun != NEVER:
+        due = min(due, sun)
+    site["next_ms"] = min(site["next_ms"], max(due, now + CYCLE_MS))
 
 
 @kernel

@@ -23,27 +23,24 @@ SUSPENDED_EVSE = int(Status.SUSPENDED_EVSE)
 
 
 @kernel
-def follow_sessions(cy: Cycle) -> None:
-    """Advance every connector's session and transaction to what it reports now."""
+def follow_session(cy: Cycle, c: int) -> None:
+    """Advance a connector's session and transaction to what it reports now."""
     now = cy.clock[0]["now_ms"]
-    for c in range(len(cy.built)):
-        seen = cy.seen[c]
-        kept = cy.kept[c]
-        if seen["online"] == 0:
-            continue
-        if seen["status"] != NONE:
-            kept["seen"] = 1
-        plugged = int(
-            seen["transaction"] != 0 or (seen["status"] >= PREPARING and seen["status"] <= FINISHING)
-        )
-        if plugged != kept["plugged"]:
-            kept["plugged"] = plugged
-            if plugged == 1:
-                _begin(cy.built[c], kept, now)
-        if seen["transaction"] != kept["transaction"]:
-            kept["transaction"] = seen["transaction"]
-            _transaction_changed(seen, kept, now)
-        _hear_event(seen, kept)
+    seen = cy.seen[c]
+    kept = cy.kept[c]
+    if seen["online"] == 0:
+        return
+    if seen["status"] != NONE:
+        kept["seen"] = 1
+    plugged = int(seen["transaction"] != 0 or (seen["status"] >= PREPARING and seen["status"] <= FINISHING))
+    if plugged != kept["plugged"]:
+        kept["plugged"] = plugged
+        if plugged == 1:
+            _begin(cy.built[c], kept, now)
+    if seen["transaction"] != kept["transaction"]:
+        kept["transaction"] = seen["transaction"]
+        _transaction_changed(seen, kept, now)
+    _hear_event(seen, kept)
 
 
 @kernel

@@ -16,44 +16,42 @@ BARRED = -1  # work.stop of a connector that the last resort has taken out of se
 
 
 @kernel
-def follow_stops(cy: Cycle) -> None:
-    """Who is shut off now, and who is from now on."""
-    anywhere = 0
+def follow_breaches(cy: Cycle) -> None:
+    """Take out of service who overloads a grid and follows nothing."""
     for g in range(len(cy.grids)):
-        _follow_breach(cy, g)
-        anywhere |= cy.seen_grids[g]["stop"]
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        if cy.seen[c]["released"] != kept["released"]:
-            kept["released"] = cy.seen[c]["released"]
-            if kept["barred"] == 1:
-                kept["barred"] = 0
-                kept["proven"] = 0
-        cy.work[c]["stop"] = cy.seen[c]["stop"]
-        if anywhere != 0:
-            for d in range(cy.built[c]["depth"]):
-                stop = cy.seen_grids[cy.built[c]["path"][d]]["stop"]
-                cy.work[c]["stop"] = max(cy.work[c]["stop"], stop)
-        if kept["barred"] == 1:
-            cy.work[c]["stop"] = BARRED
+        for p in range(3):
+            _follow_breach(cy, g, p)
 
 
 @kernel
-def _follow_breach(cy: Cycle, g: int) -> None:
+def follow_stops(cy: Cycle, c: int) -> None:
+    """Whether it is shut off now, by itself or with a grid above it."""
+    seen = cy.seen[c]
+    kept = cy.kept[c]
+    if seen["released"] != kept["released"]:
+        kept["released"] = seen["released"]
+        if kept["barred"] == 1:
+            kept["barred"] = 0
+            kept["proven"] = 0
+    stop = seen["stop"]
+    for d in range(cy.built[c]["depth"]):
+        stop = max(stop, cy.seen_grids[cy.built[c]["path"][d]]["stop"])
+    cy.work[c]["stop"] = BARRED if kept["barred"] == 1 else stop
+
+
+@kernel
+def _follow_breach(cy: Cycle, g: int, p: int) -> None:
     """How long a hard limit of the grid has been breached; without a guard by what the cars say."""
     now = cy.clock[0]["now_ms"]
     grid = cy.grids[g]
-    kept = cy.kept_grids[g]
-    for p in range(3):
-        current = grid["load_ma"][p] + grid["low_ma"][p]
-        if grid["guarded"] == 1:
-            current = grid["measured_ma"][p]
-        if grid["lost"] == 1 or current <= grid["firm_ma"][p]:
-            kept["breach_since_ms"][p] = NEVER
-        elif kept["breach_since_ms"][p] == NEVER:
-            kept["breach_since_ms"][p] = now
-        elif now - kept["breach_since_ms"][p] >= LAST_RESORT_MS:
-            _take_out_of_service(cy, g, p)
+    since = cy.kept_grids[g]["breach_since_ms"]
+    current = grid["measured_ma"][p] if grid["guarded"] == 1 else grid["load_ma"][p] + grid["low_ma"][p]
+    if grid["lost"] == 1 or current <= grid["firm_ma"][p]:
+        since[p] = NEVER
+    elif since[p] == NEVER:
+        since[p] = now
+    elif now - since[p] >= LAST_RESORT_MS:
+        _take_out_of_service(cy, g, p)
 
 
 @kernel

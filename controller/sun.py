@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from controller.decision import Because
-from controller.defaults import CYCLE_MS, NEVER, SLOT_MS, TOGETHER
+from controller.defaults import NEVER, SLOT_MS, TOGETHER
 from controller.kernel import kernel
 from controller.steps import above_ma, at_most_ma
 from controller.topology import BOOST, SOLAR_ONLY
@@ -29,14 +29,14 @@ def solar_mode(cy: Cycle, c: int) -> int:
 
 
 @kernel
+def follows_sun(cy: Cycle, c: int) -> bool:
+    """Whether it can be commanded, and charges with the sun."""
+    return bool(cy.work[c]["commandable"] == 1 and solar_mode(cy, c) >= BOOST)
+
+
+@kernel
 def cap_by_sun(cy: Cycle) -> None:
-    """Narrow the caps of the cars that charge with the sun."""
-    cars = 0
-    for c in range(len(cy.built)):
-        if cy.work[c]["commandable"] == 1 and solar_mode(cy, c) >= BOOST:
-            cars += 1
-    if cars == 0:
-        return
+    """Narrow the caps of the cars that charge with the sun, of which there is at least one."""
     root = cy.leaves_first[len(cy.leaves_first) - 1]
     left = _surplus(cy, root)
     for c in range(len(cy.built)):
@@ -185,23 +185,10 @@ def _narrow(built: Any, work: Any) -> None:
 
 
 @kernel
-def next_solar_ms(cy: Cycle) -> int:
-    """When the earliest of its delays is over; NEVER: none runs."""
-    due = NEVER
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        if kept["solar_since_ms"] == NEVER:
-            continue
-        delay = cy.built[c]["solar_stop_ms"] if kept["solar_on"] == 1 else cy.built[c]["solar_start_ms"]
-        over = kept["solar_since_ms"] + delay
-        due = over if due == NEVER else min(due, over)
-    return due
-
-
-@kernel
-def report_sun(cy: Cycle) -> None:
-    """Look again when a delay is over."""
-    due = next_solar_ms(cy)
-    if due != NEVER:
-        site = cy.wanted_site[0]
-        site["next_ms"] = min(site["next_ms"], max(due, cy.clock[0]["now_ms"] + CYCLE_MS))
+def sun_due_ms(cy: Cycle, c: int) -> int:
+    """When its delay is over; NEVER: none runs."""
+    kept = cy.kept[c]
+    if kept["solar_since_ms"] == NEVER:
+        return NEVER
+    delay = cy.built[c]["solar_stop_ms"] if kept["solar_on"] == 1 else cy.built[c]["solar_start_ms"]
+    return int(kept["solar_since_ms"] + delay)

@@ -149,6 +149,8 @@ class Topology(NamedTuple):
     batteries: Table
     inverters: Table
     leaves_first: Table
+    rows: tuple[int, int, int, int, int]
+    """How many grids, meters, connectors, batteries and inverters."""
     grid_names: tuple[str, ...]
     meter_names: tuple[str, ...]
     traces: Traces
@@ -172,13 +174,18 @@ def compile_site(site: Site) -> Topology:
     if len(site.path(deepest)) > MAX_DEPTH:
         raise ValueError(f"[grid.{deepest}] is more than {MAX_DEPTH} levels deep; flatten the tree")
     order = sorted(range(len(names)), key=lambda g: -len(site.path(names[g])))
+    tables = (
+        _grids(site, names),
+        _meters(site, names),
+        _connectors(site, names),
+        _batteries(site, names),
+        _inverters(site, names),
+    )
+    grids, meters, connectors, batteries, inverters = map(len, tables)
     return Topology(
-        grids=_grids(site, names),
-        meters=_meters(site, names),
-        connectors=_connectors(site, names),
-        batteries=_batteries(site, names),
-        inverters=_inverters(site, names),
+        *tables,
         leaves_first=np.array(order, dtype="i8"),
+        rows=(grids, meters, connectors, batteries, inverters),
         traces=trace(site),
         grid_names=names,
         meter_names=tuple(site.meter),

@@ -153,41 +153,40 @@ def _watch_frozen(kept: Any, changed: bool) -> None:
 
 
 @kernel
-def believe_connectors(cy: Cycle) -> None:
-    """Newest draw of every connector in the phases of the site, and whether it is fresh."""
+def believe_connector(cy: Cycle, c: int) -> None:
+    """Newest draw of a connector in the phases of the site, and whether it is fresh."""
     now = cy.clock[0]["now_ms"]
-    for c in range(len(cy.built)):
-        kept = cy.kept[c]
-        work = cy.work[c]
-        draw = 0
-        for p in range(3):
-            draw += max(kept["reading_ma"][p], 0)
-        kept["charge_mas"] += draw * max(now - cy.kept_site[0]["now_ms"], 0) // 1000
-        _believe_connector(cy, c)
-        work["heard_ms"] = kept["reading_at_ms"]
-        silent = kept["event_at_ms"] > kept["reading_at_ms"]
+    kept = cy.kept[c]
+    work = cy.work[c]
+    draw = 0
+    for p in range(3):
+        draw += max(kept["reading_ma"][p], 0)
+    kept["charge_mas"] += draw * max(now - cy.kept_site[0]["now_ms"], 0) // 1000
+    _take_reading(cy, c)
+    work["heard_ms"] = kept["reading_at_ms"]
+    silent = kept["event_at_ms"] > kept["reading_at_ms"]
+    if silent:
+        work["heard_ms"] = kept["event_at_ms"]
+    work["active"] = int(kept["transaction"] != 0)
+    age = now - work["heard_ms"]
+    work["fresh"] = int(
+        cy.seen[c]["online"] == 1
+        and work["heard_ms"] != NEVER
+        and age <= cy.built[c]["sample_ms"] + SAMPLE_GRACE_MS
+    )
+    for p in range(3):
+        work["reading_ma"][p] = kept["reading_ma"][p]
         if silent:
-            work["heard_ms"] = kept["event_at_ms"]
-        work["active"] = int(kept["transaction"] != 0)
-        age = now - work["heard_ms"]
-        work["fresh"] = int(
-            cy.seen[c]["online"] == 1
-            and work["heard_ms"] != NEVER
-            and age <= cy.built[c]["sample_ms"] + SAMPLE_GRACE_MS
-        )
-        for p in range(3):
-            work["reading_ma"][p] = kept["reading_ma"][p]
-            if silent:
-                work["reading_ma"][p] = 0
-            work["draw_ma"] = max(work["draw_ma"], work["reading_ma"][p])
-        _spread_unknown(cy, c)
-        for d in range(cy.built[c]["depth"]):
-            work["blind_ms"] = max(work["blind_ms"], cy.grids[cy.built[c]["path"][d]]["blind_ms"])
-        work["blind_ms"] = max(work["blind_ms"], CYCLE_MS)
+            work["reading_ma"][p] = 0
+        work["draw_ma"] = max(work["draw_ma"], work["reading_ma"][p])
+    _spread_unknown(cy, c)
+    for d in range(cy.built[c]["depth"]):
+        work["blind_ms"] = max(work["blind_ms"], cy.grids[cy.built[c]["path"][d]]["blind_ms"])
+    work["blind_ms"] = max(work["blind_ms"], CYCLE_MS)
 
 
 @kernel
-def _believe_connector(cy: Cycle, c: int) -> None:
+def _take_reading(cy: Cycle, c: int) -> None:
     seen = cy.seen[c]
     kept = cy.kept[c]
     if seen["reading_at_ms"] <= kept["reading_at_ms"]:

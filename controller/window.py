@@ -1,7 +1,7 @@
 """Sliding maximum over time: exact while its change points fit the slots, on the safe side beyond.
 
-`values` falls and `until` rises from slot 0 on; a value holds until the next push. A minimum is the
-maximum of the negated values.
+`values` falls and `until` rises from slot 0 on; the newest holds until the next push, which writes its
+`until`. A minimum is the maximum of the negated values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from controller.kernel import kernel
 def push(values: Any, until: Any, count: int, now: int, value: int, keep_ms: int) -> int:
     """Put the value of this instant; returns the new count. Nothing older than `keep_ms` is kept."""
     if count == 1 and values[0] == value:
-        until[0] = now
         return 1
     if count > 0:
         until[count - 1] = now

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from controller.decision import Decision, Memory
 from controller.defaults import LINES
-from controller.image import Image
-from controller.table import Table, zeroed
+from controller.image import IMAGE_KINDS, Image
+from controller.table import Layout, Table
 from controller.topology import Topology
 
 WORK_GRID = np.dtype(
@@ -51,7 +52,7 @@ WORK_GRID = np.dtype(
         ("checked_ma", "i8", (LINES,)),  # sum K once more, by the last check
         ("checked_raises", "i8", (LINES,)),
         ("alone_ma", "i8", (3,)),  # worst load and what every box does alone if the controller dies
-        ("calm", "i8"),  # 1: every order under it has been seen to act
+        ("stirred", "i8"),  # 1: an order under it has not been seen to act, or a reading is missing
         ("below_ma", "i8", (3,)),  # what its boards measure together, or its cars
         ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say
         ("implausible", "i8"),  # 1: its boards or cars measure more than it does
@@ -64,6 +65,7 @@ WORK_GRID = np.dtype(
         ("over_export", "i8"),
         ("export_panic", "i8"),
         ("unmet_ma", "i8", (LINES,)),  # what cars could use above the limit
+        ("asks", "i8"),  # phases on which the estimate wants new readings, as bits
         ("falling", "i8"),  # 1: the estimate waits for a round of readings
     ]
 )
@@ -170,7 +172,13 @@ class Cycle(NamedTuple):
 
 
 def lay_out(topology: Topology, image: Image, memory: Memory, decision: Decision) -> Cycle:
-    """A bench with cleared scratch columns; `memory` and `decision` will be written."""
+    """A bench with cleared scratch columns; `memory` and `decision` will be written.
+
+    Raises ValueError where the image is that of another site or edition: kernels look at no bounds.
+    """
+    grids, meters, *others = topology.rows
+    if [*map(len, image)] != [1, meters, grids, *others] or [table.dtype for table in image] != IMAGE_KINDS:
+        raise ValueError("the image is not one of this site, or of another edition of Edge")
     return Cycle(
         topology.grids,
         topology.meters,
@@ -181,10 +189,15 @@ def lay_out(topology: Topology, image: Image, memory: Memory, decision: Decision
         *image,
         *memory,
         *decision,
-        *zeroed(
-            (len(topology.grids), WORK_GRID),
-            (len(topology.connectors), WORK_CONNECTOR),
-            (len(topology.batteries), WORK_BATTERY),
-            (len(topology.inverters), WORK_INVERTER),
-        ),
+        *_layout(grids, *others).cleared(),
+    )
+
+
+@cache
+def _layout(grids: int, connectors: int, batteries: int, inverters: int) -> Layout:
+    return Layout(
+        (grids, WORK_GRID),
+        (connectors, WORK_CONNECTOR),
+        (batteries, WORK_BATTERY),
+        (inverters, WORK_INVERTER),
     )

@@ -322,6 +322,19 @@ def test_nested_guards_keep_books_of_their_own_and_the_car_stands_in_both():
     assert desk.decision.grids["committed_ma"].tolist() == [[32_000] * 3] * 2
 
 
+def test_what_a_car_under_a_board_draws_hides_no_fall_of_the_load_above_it():
+    desk = tree()
+    desk.load_a |= {"main": 25.0, "board": 5.0}
+    desk.cycle(3)
+    desk.plug(0)
+    desk.cycle(2)
+    for second in range(20):
+        desk.load_a |= {"main": 25.0 + 20.0 - 12.0 * (second > 5), "board": 5.0 + 20.0}
+        desk.draws(0, 20.0)
+        desk.cycle()
+    assert (desk.estimate_a(0), desk.estimate_a(1)) == ([13] * 3, [5] * 3)
+
+
 def test_a_consumer_meter_is_the_load_itself_with_its_error_on_top():
     desk = tree("consumer")
     desk.load_a |= {"main": 25.0, "board": 12.0}

@@ -121,9 +121,21 @@ BUGS = {
     ),
     "the third phase is not booked": Bug(
         "headroom.py",
-        '        for p in range(3):\n            if kept["phases"][p] == 0:\n                continue\n',
-        '        for p in range(2):\n            if kept["phases"][p] == 0:\n                continue\n',
+        '    for p in range(3):\n        if kept["phases"][p] == 0:\n            continue\n',
+        '    for p in range(2):\n        if kept["phases"][p] == 0:\n            continue\n',
         "test_headroom.py::test_a_rotated_car_loads_the_phase_of_the_site_that_its_wires_end_on",
+    ),
+    "what cars of a board draw is not in the book of its feeder": Bug(
+        "headroom.py",
+        '                feeder["low_ma"][p] += grid["low_ma"][p]\n',
+        "",
+        "test_headroom.py::test_what_a_car_under_a_board_draws_hides_no_fall_of_the_load_above_it",
+    ),
+    "what cars of a board are booked at is not in the book of its feeder": Bug(
+        "headroom.py",
+        '                feeder["committed_ma"][p] += grid["committed_ma"][p]\n',
+        "",
+        "test_headroom.py::test_nested_guards_keep_books_of_their_own_and_the_car_stands_in_both",
     ),
     "cuts that are ordered already are ordered again": Bug(
         "headroom.py",
