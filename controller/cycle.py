@@ -11,7 +11,7 @@ from controller.demand import weigh_demand
 from controller.export import report_export, steer_inverters, watch_export
 from controller.headroom import bound_draw, close_book, enter_in_book, estimate_loads, open_book
 from controller.image import Image
-from controller.kernel import entry, kernel
+from controller.kernel import direct, kernel
 from controller.learning import conclude_step, watch_for_step
 from controller.limits import narrow_limits, open_limits
 from controller.notes import note_connector, note_grids
@@ -35,11 +35,11 @@ def calculate(topology: Topology, image: Image, memory: Memory) -> tuple[Decisio
     """The decision for this image, and what to remember. Pure: writes to none of its arguments."""
     decision = empty_decision(topology)
     memory = copy_of(memory, topology)
-    cy = lay_out(topology, image, memory, decision)
-    entry(_run, cy, topology.traces)(cy, topology.traces)
+    _run(lay_out(topology, image, memory, decision), topology.traces)
     return decision, memory
 
 
+@direct
 @kernel
 def _run(cy: Cycle, traces: Traces) -> None:
     """One connector after the other through all that concerns it alone: so its rows are fetched once."""

@@ -9,12 +9,13 @@ heard is `UNKNOWN` (values) or `NEVER` (times), never 0. Phases are the device's
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from controller.defaults import NEVER, UNKNOWN, UNLIMITED_MA
-from controller.table import Table
+from controller.table import Layout, Table
 from controller.topology import Topology
 
 
@@ -173,14 +174,8 @@ IMAGE_KINDS = [CLOCK, METER_READING, GRID_INSTRUCTION, CONNECTOR_REPORT, BATTERY
 
 def blank_image(topology: Topology) -> Image:
     """The image before anything has been heard."""
-    image = Image(
-        clock=np.zeros(1, CLOCK),
-        meters=np.zeros(len(topology.meters), METER_READING),
-        grids=np.zeros(len(topology.grids), GRID_INSTRUCTION),
-        connectors=np.zeros(len(topology.connectors), CONNECTOR_REPORT),
-        batteries=np.zeros(len(topology.batteries), BATTERY_REPORT),
-        inverters=np.zeros(len(topology.inverters), INVERTER_REPORT),
-    )
+    grids, meters, *others = topology.rows
+    image = Image(*_layout(meters, grids, *others).cleared())
     image.meters["at_ms"] = NEVER
     image.meters["current_ma"] = UNKNOWN
     image.meters["total_ma"] = UNKNOWN
@@ -209,4 +204,10 @@ def blank_image(topology: Topology) -> Image:
 
 def frozen(image: Image) -> Image:
     """A copy that nobody writes to."""
-    return Image(*(np.frombuffer(table.tobytes(), table.dtype) for table in image))
+    _, meters, grids, connectors, batteries, inverters = map(len, image)
+    return Image(*_layout(meters, grids, connectors, batteries, inverters).copied(image, frozen=True))
+
+
+@cache
+def _layout(meters: int, grids: int, connectors: int, batteries: int, inverters: int) -> Layout:
+    return Layout(*zip((1, meters, grids, connectors, batteries, inverters), IMAGE_KINDS, strict=True))

@@ -26,18 +26,25 @@ def kernel(function: F) -> F:
     return cast("F", compiler(function))
 
 
-_typeof = cast("Callable[[Any], Any]", numba.typeof)
-_entries: dict[Any, Any] = {}
+def direct(function: F) -> F:
+    """Let Python enter a compiled kernel without a look at its arguments after the first call.
 
-
-def entry(function: F, *arguments: Any) -> F:
-    """The compiled kernel itself, for arguments of the types of these, at which it will not look again.
-
-    To find out the types of thirty tables anew takes as long as a tenth of a cycle. Interpreted: `function`.
+    Whoever calls it hands over the same types each time: to find out those of thirty tables anew takes as
+    long as a tenth of a cycle. Other kernels call what stands below it, not this.
     """
-    found = _entries.get(function)
-    if found is None:
-        if not hasattr(function, "compile"):
-            return function
-        found = _entries[function] = function.compile(tuple(map(_typeof, arguments)))
-    return cast("F", found)
+    if not hasattr(function, "compile"):
+        return function  # interpreted
+    compiler = cast("Any", function)
+    entered: Callable[..., Any] | None = None
+
+    def enter(*arguments: Any) -> Any:
+        nonlocal entered
+        if entered is None:
+            entered = compiler.compile(tuple(map(_type_of, arguments)))
+        return entered(*arguments)
+
+    cast("Any", enter).py_func = compiler.py_func
+    return cast("F", enter)
+
+
+_type_of = cast("Callable[[Any], Any]", numba.typeof)

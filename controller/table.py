@@ -28,14 +28,20 @@ class Layout:
         """New tables, all 0."""
         return self._on(np.zeros(self._words, _WORD))
 
-    def copied(self, tables: Sequence[Table]) -> list[Table]:
-        """A copy of tables of this layout. Raises ValueError where they are of another size."""
+    def copied(self, tables: Sequence[Table], *, frozen: bool = False) -> list[Table]:
+        """A copy of tables of this layout; `frozen`: not to be written to.
+
+        Raises ValueError where they are of another size.
+        """
         whole = tables[0].base
-        if not isinstance(whole, np.ndarray) or any(table.base is not whole for table in tables):
+        apart = [table for table in tables if table.base is not whole]
+        if apart or not isinstance(whole, np.ndarray):
             whole = np.frombuffer(b"".join(table.tobytes() for table in tables), _WORD)
         if len(whole) != self._words:
             raise ValueError(f"the tables hold {len(whole)} numbers; those of this site hold {self._words}")
-        return self._on(whole.copy())
+        words = whole.copy()
+        words.flags.writeable = not frozen
+        return self._on(words)
 
     def _on(self, words: NDArray[np.int64]) -> list[Table]:
         return [np.ndarray(rows, kind, words, offset) for rows, kind, offset in self._places]

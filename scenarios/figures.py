@@ -16,7 +16,7 @@ import numpy as np
 
 from controller.defaults import ANSWER_MS, CYCLE_MS, DOWN_MS, NEVER, RESEND_MS, UP_MS
 from controller.electrical import NOMINAL_VOLTAGE_V
-from controller.kernel import kernel
+from controller.kernel import direct, kernel
 from controller.site import Connector
 from controller.table import Table
 from scenarios.scenario import Story
@@ -144,6 +144,7 @@ def _find_liars(
                     row["liars_ma"][connectors[c]["phase"][own]] += excess
 
 
+@direct
 @kernel
 def count_interval(
     tally: Table,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from controller.defaults import DOWN_MS, NEVER
 from controller.image import Answer
-from controller.kernel import kernel
+from controller.kernel import direct, kernel
 from controller.table import Table
 
 ACCEPTED: Final = int(Answer.ACCEPTED)
@@ -60,6 +60,7 @@ def take_order(outlets: Table, connectors: Table, c: int, limit_ma: int, until_m
     return ACCEPTED
 
 
+@direct
 @kernel
 def obey_at_once(
     orders: Table, seen: Table, outlets: Table, connectors: Table, writes: Any, now_ms: int

@@ -12,10 +12,10 @@ from functools import partial
 
 import numpy as np
 
-from controller.decision import Decision
+from controller.decision import Alarm, Decision
 from controller.defaults import NEVER, UNLIMITED_MA
 from controller.image import Image, blank_image, frozen
-from controller.kernel import kernel
+from controller.kernel import direct, kernel
 from controller.table import Table
 from twin.boxes import obey_at_once
 from twin.conditions import CardTerms
@@ -36,6 +36,7 @@ def _apart(one: Table, other: Table, same_ma: int) -> bool:
     return False
 
 
+@direct
 @kernel
 def next_news(
     probes: Table,
@@ -69,6 +70,7 @@ def next_news(
     return int(soon)
 
 
+@direct
 @kernel
 def listen(
     seen: Table,
@@ -127,6 +129,7 @@ class SimulatedPlant:
         self._polls = links(world.seed, "noise", world.topology.meter_names)
         self._polled_ms = -1
         self._out = np.zeros(len(names), np.bool_)
+        self._anybody_out = False
         self._image = blank_image(world.topology)
         self._chargepoints = list(world.site.chargepoint)
         self._start_utc_ms = round(world.start_utc.timestamp() * 1000)
@@ -253,7 +256,7 @@ class SimulatedPlant:
         seen, connectors = self._image.connectors, world.topology.connectors
         if self.storage.any:
             self.storage.distribute(decision)
-        if self._out.any() or rows["unavailable"].any():
+        if self._anybody_out or int(decision.site[0]["alarm"]) & Alarm.OUT_OF_SERVICE:
             self._keep_out(rows)
         if self.instant:
             if obey_at_once(rows, seen, world.outlets, connectors, self.writes, world.now_ms):
@@ -266,6 +269,7 @@ class SimulatedPlant:
     def _keep_out(self, rows: Table) -> None:
         """The last resort: a contactor that opens whatever its electronics say, and no card is taken."""
         self._out[:] = rows["unavailable"] == 1
+        self._anybody_out = bool(self._out.any())
         for c in (rows["stop_transaction"] == 1).nonzero()[0].tolist():
             if self._image.connectors[c]["online"] and not is_lost(
                 self._posts[c], self.world.outlets[c], self.loss

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.defaults import NEVER
-from controller.kernel import kernel
+from controller.kernel import direct, kernel
 from controller.table import Table
 from twin.boxes import ACCEPTED, BOX_STEP_MA, take_order
 from twin.streams import number, roll
@@ -53,6 +53,7 @@ def is_lost(post: Any, outlet: Any, loss: int) -> bool:
     return bool(post["dice"] < loss)
 
 
+@direct
 @kernel
 def send(
     orders: Table,
@@ -86,6 +87,7 @@ def send(
     return any_order
 
 
+@direct
 @kernel
 def obey(
     posts: Table, outlets: Table, connectors: Table, writes: Any, now_ms: int, latency_ms: int, loss: int

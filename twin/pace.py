@@ -13,7 +13,7 @@ from typing import Final
 
 from controller.decision import Decision
 from controller.image import Image
-from controller.kernel import kernel
+from controller.kernel import direct, kernel
 from controller.table import Table
 from twin.instruments import SimulatedPlant
 from twin.orders import is_news
@@ -29,6 +29,7 @@ STORAGE_MS: Final = 5_000  # longest jump where batteries and inverters move by 
 RESTLESS_MS: Final = 5_000  # longest jump where messages may be lost: a missing reading is news too
 
 
+@direct
 @kernel
 def differs(seen: Table, last: Table, meters: Table, last_meters: Table, wanted: Table) -> bool:
     """True when the image says anything new, the ages of its readings aside."""

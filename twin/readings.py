@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from controller.defaults import NEVER, UNKNOWN
-from controller.kernel import kernel
+from controller.kernel import direct, kernel
 from controller.table import Table
 from controller.topology import CONSUMER, CURRENTS
 from twin.electrics import together_ma
@@ -135,6 +135,7 @@ def read_ma(link: Any, gauge: Any, own: int, truth_ma: int, now_ms: int) -> int:
     return int(value)
 
 
+@direct
 @kernel
 def poll_meters(
     polls: Table,
