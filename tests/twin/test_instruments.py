@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from controller.decision import empty_decision
+from controller.decision import Alarm, empty_decision
 from controller.defaults import NEVER, UNKNOWN
 from controller.image import Answer, Status
 from controller.site import build
@@ -259,6 +259,7 @@ def test_the_last_resort_opens_the_contactor_and_takes_no_card():
     assert seen.measure().connectors["transaction"][0] != 0
     decision = empty_decision(seen.world.topology)
     decision.connectors["unavailable"][0] = decision.connectors["stop_transaction"][0] = 1
+    decision.site["alarm"] = decision.connectors["alarm"][0] = Alarm.OUT_OF_SERVICE
     seen.distribute(decision)
     seen.advance(62_000)
     assert seen.measure().connectors["transaction"][0] == 0
