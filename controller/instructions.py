@@ -187,9 +187,12 @@ def _external(site: Site, instruction: Instruction, limit: ExternalLimit, *, ali
 
 
 def _unheard(site: Site, told: Mapping[str, Instruction], moment: _Moment) -> Iterator[_Claim]:
-    """Inputs of the site file that say nothing now, be it that they never did."""
+    """Inputs of the site file that say nothing now, be it that they never did.
+
+    What is said of what flows back says nothing of what is taken.
+    """
     heard = {
-        (instruction.place.name, instruction.what.source)
+        (instruction.place.name, instruction.what.source, instruction.what.export_limit)
         for instruction in told.values()
         if isinstance(instruction.what, ExternalLimit)
         and instruction.place.kind == "grid"
@@ -198,7 +201,7 @@ def _unheard(site: Site, told: Mapping[str, Instruction], moment: _Moment) -> It
     }
     for name, grid in site.grid.items():
         for line in grid.input:
-            if (name, line.source) not in heard:
+            if (name, line.source, line.export_limit) not in heard:
                 place = Place("grid", name)
                 yield _Claim(place, line.kind(), line.keep_6a, line.fallback(), Source.FALLBACK)
 

@@ -258,6 +258,22 @@ def test_an_input_of_the_site_file_holds_its_fallback_until_it_is_heard_and_agai
     assert line(rows(doubtful, site).grids[0]) == fallback
 
 
+def test_who_speaks_of_what_flows_back_is_not_heard_about_what_is_taken():
+    export = api(limit_a=60, source="modbus", export_limit=True)
+    both = [
+        {"source": "modbus", "fallback_a": 12},
+        {"source": "modbus", "fallback_a": 9, "export_limit": True},
+    ]
+    assert line(rows([export], garage(inputs=both)).grids[0]) == {
+        "hard": (flat(12), None, "FALLBACK", False),
+        "export": (flat(60), None, "MODBUS", False),
+    }
+    assert line(rows([api(limit_a=60, source="modbus")], garage(inputs=both)).grids[0]) == {
+        "hard": (flat(60), None, "MODBUS", False),
+        "export": (flat(9), None, "FALLBACK", False),
+    }
+
+
 @pytest.mark.parametrize(
     ("place", "grids", "outlets"),
     [
