@@ -17,7 +17,8 @@ def leave_alone(cy: Cycle) -> None:
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
         for p in range(3):
-            grid["alone_ma"][p] = max(cy.built_grids[g]["dead_load_ma"][p], grid["load_ma"][p])
+            load = max(cy.built_grids[g]["dead_load_ma"][p], grid["load_ma"][p])
+            grid["alone_ma"][p] = load + grid["left_ma"][p]
     for c in range(len(cy.built)):
         kept = cy.kept[c]
         start = _starts_with(cy, c)

@@ -8,6 +8,8 @@ draws on a phase it is not booked on.
 
 from __future__ import annotations
 
+from typing import Any
+
 from controller.decision import Alarm
 from controller.defaults import LINES, TOGETHER, UNKNOWN
 from controller.kernel import kernel
@@ -83,6 +85,9 @@ def _shut(cy: Cycle, traces: Traces, c: int) -> bool:
 @kernel
 def _add_up(cy: Cycle, traces: Traces) -> None:
     """Commitments and raises under every grid and phase, by the wires alone."""
+    for g in range(len(cy.grids)):
+        if cy.clock[0]["now_ms"] < cy.kept_grids[g]["left_until_ms"]:
+            _add_left(cy, traces.grid_feeders[g], cy.kept_grids[g]["left_ma"])
     for c in range(len(cy.work)):
         kept = cy.kept[c]
         raised = cy.work[c]["raised"]
@@ -99,6 +104,18 @@ def _add_up(cy: Cycle, traces: Traces) -> None:
                 grid["checked_ma"][TOGETHER] += committed
                 grid["checked_raises"][p] += raised * kept["phases"][p]
                 grid["checked_raises"][TOGETHER] += raised * kept["phases"][p]
+
+
+@kernel
+def _add_left(cy: Cycle, feeders: Any, left_ma: Any) -> None:
+    """What boxes of an earlier site file may still draw."""
+    hop = 0
+    while feeders[hop] != NO_MORE:
+        checked = cy.grids[feeders[hop]]["checked_ma"]
+        hop += 1
+        for p in range(3):
+            checked[p] += left_ma[p]
+            checked[TOGETHER] += left_ma[p]
 
 
 @kernel

@@ -241,6 +241,8 @@ GRID_MEMORY = np.dtype(
         ("heat", "i8", (3,)),  # of its breaker, in millionths of what its rating heats it to
         ("quarter", "i8"),  # running quarter of an hour, counted from the epoch
         ("quarter_mas", "i8"),  # charge of it so far over all phases, mA s
+        ("left_ma", "i8", (3,)),  # what boxes that the site file has here no more may still draw
+        ("left_until_ms", "i8"),
     ]
 )
 METER_MEMORY = np.dtype(

@@ -129,10 +129,16 @@ def take_phase_off(cy: Cycle, c: int, p: int) -> None:
 
 @kernel
 def open_book(cy: Cycle) -> None:
-    """No draw is older than now until one is entered."""
+    """No draw is older than now until one is entered; what is left of an earlier site file stands in it."""
+    now = cy.clock[0]["now_ms"]
     for g in range(len(cy.grids)):
+        grid = cy.grids[g]
+        left = int(now < cy.kept_grids[g]["left_until_ms"])
         for p in range(3):
-            cy.grids[g]["oldest_ms"][p] = cy.clock[0]["now_ms"]
+            grid["oldest_ms"][p] = now
+            grid["left_ma"][p] = left * cy.kept_grids[g]["left_ma"][p]
+            grid["committed_ma"][p] = grid["left_ma"][p]
+            grid["targets_ma"][p] = grid["left_ma"][p]
 
 
 @kernel
@@ -184,6 +190,7 @@ def close_book(cy: Cycle) -> None:
         if cy.built_grids[g]["parent"] >= 0:
             feeder = cy.grids[cy.built_grids[g]["parent"]]
             for p in range(3):
+                feeder["left_ma"][p] += grid["left_ma"][p]
                 feeder["committed_ma"][p] += grid["committed_ma"][p]
                 feeder["targets_ma"][p] += grid["targets_ma"][p]
                 feeder["low_ma"][p] += grid["low_ma"][p]
@@ -192,6 +199,7 @@ def close_book(cy: Cycle) -> None:
                 feeder["phantom_ma"][p] += grid["phantom_ma"][p]
                 feeder["drawing"][p] += grid["drawing"][p]
         for p in range(3):
+            grid["left_ma"][TOGETHER] += grid["left_ma"][p]
             grid["committed_ma"][TOGETHER] += grid["committed_ma"][p]
             grid["targets_ma"][TOGETHER] += grid["targets_ma"][p]
             grid["pending_ma"][TOGETHER] += grid["pending_ma"][p]

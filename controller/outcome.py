@@ -137,13 +137,16 @@ def _look_soon(cy: Cycle) -> None:
 @kernel
 def _look_at_grid(cy: Cycle, g: int) -> None:
     grid = cy.grids[g]
+    site = cy.wanted_site[0]
+    if cy.kept_grids[g]["left_until_ms"] > cy.clock[0]["now_ms"]:
+        site["next_ms"] = min(site["next_ms"], cy.kept_grids[g]["left_until_ms"])
     if grid["held"] == 1 or grid["lost"] == 1 or grid["panic"] == 1 or grid["falling"] == 1:
         _look_soon(cy)
     for line in range(grid["lines"]):
         if grid["guarded"] == 1 and grid["measured_ma"][line] > grid["limit_ma"][line]:
             _look_soon(cy)
         if grid["pending_ma"][line] > 0 or grid["cut_ma"][line] > 0:
-            cy.wanted_site[0]["settled"] = 0
+            site["settled"] = 0
 
 
 @kernel

@@ -72,7 +72,8 @@ def _open_room(cy: Cycle) -> None:
     for g in range(len(cy.grids)):
         grid = cy.grids[g]
         for line in range(grid["lines"]):
-            grid["spare_ma"][line] = grid["limit_ma"][line] - grid["margin_ma"][line] - grid["load_ma"][line]
+            taken = grid["margin_ma"][line] + grid["load_ma"][line] + grid["left_ma"][line]
+            grid["spare_ma"][line] = grid["limit_ma"][line] - taken
     open_storage_room(cy)
     for c in range(len(cy.built)):
         work = cy.work[c]

@@ -46,6 +46,7 @@ GRID = np.dtype(
         ("feeds_in", "i8"),  # 1: something feeds in here that nobody has drawn
         ("sourceless", "i8"),  # 1: neither here nor on a board under it does anything feed in
         ("beside", "i8"),  # 1: consumer meters beside its guard
+        ("id", "i8"),  # of the site file, for ever
     ]
 )
 METER = np.dtype(
@@ -203,6 +204,7 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
     sunny = {name for name, grid in site.grid.items() if grid.solar in ("boost", "solar_only")}
     fed = {above for name in feeding | sunny for above in site.path(name)}
     for row, (name, grid) in zip(table, site.grid.items(), strict=True):
+        row["id"] = grid.id
         row["parent"] = names.index(grid.fed_by) if grid.fed_by else -1
         roles = {meter.role: m for m, meter in enumerate(meters) if meter.grid == name}
         row["guard"] = roles.get("guard", -1)

@@ -30,6 +30,8 @@ class Traces(NamedTuple):
     fuse_ma: Table
     min_ma: Table
     max_ma: Table
+    grid_feeders: Table
+    """`[g]`: itself and the grids that feed it, then NO_MORE."""
     battery_feeders: Table
     battery_load: Table
     """`[b][line]`: amperes on a phase or on their sum per ampere of a battery."""
@@ -58,6 +60,14 @@ def trace(site: Site) -> Traces:
         powers = [power for power in (grid.max_power_w, grid.max_apparent_va) if power is not None]
         together_ma = [math.floor(power / NOMINAL_VOLTAGE_V * 1000) for power in powers]
         fuse_ma[row, TOGETHER] = min([UNLIMITED_MA, *together_ma])
+    grid_feeders = np.full((len(names), len(names) + 1), NO_MORE, dtype="i8")
+    for row, name in enumerate(names):
+        hop = 0
+        above: str | None = name
+        while above is not None:
+            grid_feeders[row, hop] = names.index(above)
+            hop += 1
+            above = site.grid[above].fed_by
     batteries = list(site.battery.values())
     battery_feeders = np.full((len(batteries), len(names) + 1), NO_MORE, dtype="i8")
     battery_load = np.zeros((len(batteries), LINES), dtype="i8")
@@ -72,6 +82,7 @@ def trace(site: Site) -> Traces:
         fuse_ma,
         np.array([milliamps(connector.min_current_a) for _, connector in outlets], dtype="i8"),
         np.array([milliamps(connector.max_current_a) for _, connector in outlets], dtype="i8"),
+        grid_feeders,
         battery_feeders,
         battery_load,
         np.array([battery.counts_for_fuse for battery in batteries], dtype="i8"),

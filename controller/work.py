@@ -48,6 +48,7 @@ WORK_GRID = np.dtype(
         ("spare_u", "i8", (LINES,)),  # the same in 1/100000 mA
         ("slope", "i8", (LINES,)),  # weight that rises
         ("bound", "i8"),  # lines that are full at the present level, as bits
+        ("left_ma", "i8", (LINES,)),  # what boxes of an earlier site file may still draw
         ("reserved_ma", "i8", (LINES,)),  # for proofs chosen in this cycle
         ("checked_ma", "i8", (LINES,)),  # sum K once more, by the last check
         ("checked_raises", "i8", (LINES,)),

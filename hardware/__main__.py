@@ -90,6 +90,21 @@ def registers(site_file: SiteFile) -> None:
     print(Sheet(*drawn, lambda: Glance(*drawn, limits)).as_csv(), end="")
 
 
+@app.command()
+def forget(
+    site_file: SiteFile,
+    connector: Annotated[str, typer.Argument(metavar="CONNECTOR", help="As the log names it: bay_3/1.")],
+) -> None:
+    """Say that a connector which is in the site file no more draws nothing."""
+    drawn, links = _read(site_file)
+    store = links.store(site_file)
+    from hardware.book import forget_left
+
+    with only_one(store):
+        asyncio.run(forget_left(store / "book.db", drawn.topology, connector))
+    print(f"{connector} is forgotten: nothing counts for it from the next start on.")
+
+
 def _read(site_file: Path) -> tuple[Drawn, Links]:
     from hardware.planning import refuse_without_scipy
 

@@ -20,6 +20,7 @@ from controller.restart import PAGE
 from controller.table import Table
 from controller.topology import Topology
 from hardware.durable import RETRY_S, DurableFile, Work
+from hardware.links import CannotStart
 from hardware.notices import Notices
 
 PATIENCE_S: Final = 2.0
@@ -41,16 +42,20 @@ class Book:
         self, path: Path, topology: Topology, notices: Notices, on_durable: Callable[[], None]
     ) -> None:
         self._path = path
+        self._topology = topology
         self._names = topology.connector_names
         self._notices = notices
         self._on_durable = on_durable
         self._writing: asyncio.Task[None] | None = None
-        self._newest: Table = restart.pages(first_memory(topology))
+        self._newest: Table = restart.pages(topology, first_memory(topology))
         self._on_disk: Table | None = None
         existed = path.exists()
         self._file = DurableFile(path, _SCHEMA, notices, self._known)
         self.found = self._read(self._file.open(), existed)
         """Pages by connector name; None when there was a book and it cannot be read."""
+        self.left: dict[str, Table] = restart.leftovers(topology, self.found or {})
+        """Pages of what an earlier site file had, and this one has no more or elsewhere."""
+        self._file.put(self._keep_left)
         self._on_disk = self._pages_found()
         if self._on_disk is not None:
             self._newest = self._on_disk
@@ -62,7 +67,7 @@ class Book:
 
     def write(self, memory: Memory) -> None:
         """Have the book of this cycle written; `on_durable` is called when it is on disk."""
-        self._newest = restart.pages(memory)
+        self._newest = restart.pages(self._topology, memory)
         self._covered = np.minimum(self._covered, self._newest["committed_ma"])
         if self._writing is not None:
             return
@@ -70,6 +75,13 @@ class Book:
             self._writing = asyncio.get_running_loop().create_task(self._write())
         else:
             self._covered = self._newest["committed_ma"].copy()
+
+    def forget(self, connector: str) -> None:
+        """What is left of a connector surely draws nothing any more: no restart counts it again."""
+        del self.left[connector]
+        self._file.put(
+            lambda database: database.execute("DELETE FROM pages WHERE connector = ?", (connector,))
+        )
 
     async def written(self) -> None:
         """Wait until the newest book is on disk; for ever, while the disk takes nothing."""
@@ -112,7 +124,11 @@ class Book:
     def _known(self) -> list[Work]:
         """What goes into a new file when the old one was damaged while running."""
         book = self._newest
-        return [lambda database: self._write_pages(database, book, list(range(len(book))))]
+        return [lambda database: self._write_pages(database, book, list(range(len(book)))), self._keep_left]
+
+    def _keep_left(self, database: sqlite3.Connection) -> None:
+        """Before a page of its name is overwritten by what happens at its new place."""
+        database.executemany(_UPSERT, [(name, *page.tolist()) for name, page in self.left.items()])
 
     def _write_pages(self, database: sqlite3.Connection, book: Table, rows: list[int]) -> None:
         database.execute("DELETE FROM edition WHERE columns <> ?", (_EDITION,))
@@ -143,3 +159,17 @@ class Book:
 def _changed(newest: Table, on_disk: Table | None) -> Table:
     """Which pages differ from those on disk."""
     return np.ones(len(newest), np.bool_) if on_disk is None else newest != on_disk
+
+
+async def forget_left(path: Path, topology: Topology, connector: str) -> None:
+    """Strike what is left of a connector out of the book of a box that does not run. Raises CannotStart."""
+    left: list[str] = []
+    if await asyncio.to_thread(path.exists):
+        book = Book(path, topology, Notices(asyncio.get_running_loop().time), lambda: None)
+        left = list(book.left)
+        if connector in left:
+            book.forget(connector)
+        await book.close()
+    if connector not in left:
+        known = ", ".join(f'"{name}"' for name in left) or "nothing"
+        raise CannotStart(f'the book has nothing left of "{connector}"; it has {known}.')

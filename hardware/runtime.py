@@ -161,6 +161,7 @@ class Box:
     async def run(self) -> None:
         """A cycle each second, and at once when a meter reads more than its fuse."""
         loop = asyncio.get_running_loop()
+        self._count_what_is_left()
         due_s = loop.time()
         while True:
             began_s = loop.time()
@@ -178,6 +179,22 @@ class Box:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    def _count_what_is_left(self) -> None:
+        """Say what an earlier site file has left, and forget it when its lease has surely ended."""
+        for name, page in list(self._book.left.items()):
+            left_ms = restart.lasts_ms(page)
+            end = "until its lease has surely ended"
+            if left_ms is not None:
+                asyncio.get_running_loop().call_later(left_ms / 1000, self._book.forget, name)
+            else:
+                end = f'until the box is stopped and `edge forget SITE.toml "{name}"` says that it is gone'
+            self._notices.say(
+                name,
+                "left_behind",
+                f"The site file has {name} no more, or elsewhere: it may still draw"
+                f" {int(page['committed_ma']) / 1000:g} A where it hung, and counts there {end}.",
+            )
 
     def release(self, connector: str) -> str:
         """A person puts `chargepoint/number` back into service. Raises KeyError, a sentence."""

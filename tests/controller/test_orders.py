@@ -346,7 +346,7 @@ def restarted(desk, book):
 
 def test_after_a_restart_a_connector_is_booked_as_the_book_says_before_and_after_it_reports():
     desk = charging()
-    book = dict(zip(desk.topology.connector_names, pages(desk.memory), strict=True))
+    book = dict(zip(desk.topology.connector_names, pages(desk.topology, desk.memory), strict=True))
     again = restarted(desk, book)
     again.image.connectors["online"] = 0
     again.cycle(5)
@@ -360,7 +360,7 @@ def test_after_a_restart_a_connector_is_booked_as_the_book_says_before_and_after
 def test_an_order_on_its_way_when_the_box_died_is_still_booked_and_sent_again():
     desk = charging()
     lowered(desk, 10)
-    book = dict(zip(desk.topology.connector_names, pages(desk.memory), strict=True))
+    book = dict(zip(desk.topology.connector_names, pages(desk.topology, desk.memory), strict=True))
     again = restarted(desk, book)
     again.cycle(25)
     assert (again.target_a(0), again.committed_a(0)) == (10, 32)

@@ -194,7 +194,7 @@ def test_a_transaction_that_begins_all_the_same_is_stopped_too():
 def test_a_restart_of_the_controller_releases_nobody():
     desk = out_of_service()
     desk.cycle(5)
-    book = dict(zip(desk.topology.connector_names, pages(desk.memory), strict=True))
+    book = dict(zip(desk.topology.connector_names, pages(desk.topology, desk.memory), strict=True))
     desk.memory = resume(desk.topology, book, round(desk.now_s * 1000))
     desk.cycle()
     assert desk.decision.connectors["unavailable"].tolist() == [1, 0]

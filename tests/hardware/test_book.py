@@ -19,7 +19,8 @@ from controller.defaults import NEVER, UNKNOWN
 from controller.restart import resume
 from controller.site import build
 from controller.topology import Topology, compile_site
-from hardware.book import Book
+from hardware.book import Book, forget_left
+from hardware.links import CannotStart
 from hardware.notices import Notices
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +138,31 @@ async def test_a_connector_that_was_never_written_starts_at_its_declared_fallbac
     assert first.connectors["committed_ma"].tolist() == [20_000, 6_000]
     assert first.connectors["firmware"].tolist()[1] == UNKNOWN
     await again.book.close()
+
+
+async def test_what_the_site_file_has_no_more_counts_on_through_every_restart_until_it_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    path, now = tmp_path / "book.db", 1
+    reader = Reader(path, site_of(2))
+    await reader.commit(with_targets(first_memory(site_of(2), proven=True), 20_000, 16_000))
+    await reader.book.close()
+    for _ in range(2):
+        again = Reader(path, site_of(1))
+        assert list(again.book.left) == ["bay_1/1"]
+        memory = resume(site_of(1), again.book.found, now)
+        assert memory.grids["left_ma"].tolist() == [[16_000] * 3]
+        await again.commit(with_targets(memory, 21_000))
+        await again.book.close()
+    with pytest.raises(CannotStart, match='nothing left of "bay_7/1"; it has "bay_1/1"'):
+        await forget_left(path, site_of(1), "bay_7/1")
+    await forget_left(path, site_of(1), "bay_1/1")
+    last = Reader(path, site_of(1))
+    assert last.book.left == {}
+    assert resume(site_of(1), last.book.found, now).connectors["committed_ma"].tolist() == [21_000]
+    await last.book.close()
+    with pytest.raises(CannotStart, match="it has nothing"):
+        await forget_left(path, site_of(1), "bay_1/1")
 
 
 async def test_a_leased_order_is_counted_from_the_restart_and_never_below_its_fallback(

@@ -92,6 +92,7 @@ async def until(condition, within_s):
         (["run", "none.toml"], "none.toml: there is no such file; check the path.\n"),
         (["check", "tests"], "tests: is a folder; name the .toml file in it.\n"),
         (["check", "Makefile"], "Makefile: this is not TOML: "),
+        (["forget", "none.toml"], "edge: Missing argument 'CONNECTOR'.\n"),
         (["run", "none.toml", "--speed", "fast"], "edge: Invalid value for '--speed': "),
     ],
 )

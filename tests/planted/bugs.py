@@ -125,6 +125,19 @@ BUGS = {
         '    for p in range(2):\n        if kept["phases"][p] == 0:\n            continue\n',
         "test_headroom.py::test_a_rotated_car_loads_the_phase_of_the_site_that_its_wires_end_on",
     ),
+    "what an earlier site file has left is not in the book": Bug(
+        "headroom.py",
+        '            grid["committed_ma"][p] = grid["left_ma"][p]\n',
+        "",
+        "test_restart.py::test_a_box_that_is_taken_out_of_the_file_counts_where_it_hung_until_its_lease_has_surely"
+        "_ended",
+    ),
+    "what an earlier site file has left is shared out": Bug(
+        "sharing.py",
+        ' + grid["load_ma"][line] + grid["left_ma"][line]',
+        ' + grid["load_ma"][line]',
+        "test_restart.py::test_nobody_is_raised_into_what_a_box_that_was_taken_out_may_still_draw",
+    ),
     "what cars of a board draw is not in the book of its feeder": Bug(
         "headroom.py",
         '                feeder["low_ma"][p] += grid["low_ma"][p]\n',
