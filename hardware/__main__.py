@@ -6,6 +6,7 @@ What a user gives wrong is one sentence on stderr and exit code 2; a link that d
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from functools import partial
 from importlib.metadata import version
@@ -52,7 +53,7 @@ def run(
         float, typer.Option(help="Let time pass faster; only when every link is on this machine.", max=1000)
     ] = 1.0,
 ) -> None:
-    """Control the site until it is told to stop."""
+    """Control the site until it is told to stop; SIGHUP: take the site file as it is now."""
     drawn, links = _read(site_file)
     store = links.store(site_file)
     _refuse_haste(speed, links)
@@ -64,7 +65,15 @@ def run(
         from hardware import clock
         from hardware.process import control
 
-        clock.run(control(drawn, links, keys, store, speed, partial(print, flush=True)), speed)
+        def reread() -> None:
+            drawn, links = _read(site_file)
+            _refuse_haste(speed, links)
+            read_keys(drawn.site, links, site_file)
+
+        announce = partial(print, flush=True)
+        anew = clock.run(control(drawn, links, keys, store, speed, announce, reread), speed)
+    if anew:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (this very command)
 
 
 @app.command()

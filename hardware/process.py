@@ -12,10 +12,11 @@ from typing import Any
 
 import uvicorn
 
+from controller.site import SiteError
 from hardware.api import create_app
 from hardware.clock import Clock
 from hardware.kernels import Thinker
-from hardware.links import Links, cannot_open, listening, outside_loopback
+from hardware.links import CannotStart, Links, cannot_open, listening, outside_loopback
 from hardware.liveview import LiveView
 from hardware.modbus_server import modbus_server
 from hardware.notices import Notices
@@ -30,13 +31,20 @@ async def control(
     store: Path,
     speed: float,
     announce: Callable[[str], None],
-) -> None:
-    """Control a site until SIGINT or SIGTERM; `announce` is told where it listens. Raises CannotStart."""
+    reread: Callable[[], object],
+) -> bool:
+    """Control a site until SIGINT or SIGTERM; `announce` is told where it listens. Raises CannotStart.
+
+    True: SIGHUP, and `reread` takes the site file as it is now, so start anew with that. A file that it
+    refuses (SiteError, CannotStart) changes nothing.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     notices = Notices(loop.time)
+    edits = _Edits(reread, stop, notices)
+    loop.add_signal_handler(signal.SIGHUP, edits.look)
     thinker = Thinker()
     emulated = not any(outside_loopback(links))
     view = LiveView(drawn.site, drawn.topology, world="emulated" if emulated else "site", speed=speed)
@@ -79,6 +87,34 @@ async def control(
         for server in servers.values():
             await server.close()
         await box.close()
+    return edits.accepted
+
+
+class _Edits:
+    """What SIGHUP asks for: the site file as it is now, if it can be taken."""
+
+    def __init__(self, reread: Callable[[], object], stop: asyncio.Event, notices: Notices) -> None:
+        self.accepted = False
+        self._reread = reread
+        self._stop = stop
+        self._notices = notices
+        self._looking: asyncio.Task[None] | None = None
+
+    def look(self) -> None:
+        """Begin to look, unless that is being done."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        try:
+            await asyncio.to_thread(self._reread)
+        except (SiteError, CannotStart) as fault:
+            lines = fault.lines if isinstance(fault, SiteError) else [str(fault)]
+            for line in lines:
+                self._notices.say(line, "not_reloaded", f"{line} The site goes on as it was.")
+            return
+        self.accepted = True
+        self._stop.set()
 
 
 def _address(door: socket.socket) -> str:

@@ -70,9 +70,9 @@ async def running(site, *arguments):
         await process.communicate()
 
 
-async def live(port):
+async def live(port, page="live"):
     async with httpx2.AsyncClient(trust_env=False) as client:
-        return (await client.get(f"http://127.0.0.1:{port}/api/v1/live")).json()
+        return (await client.get(f"http://127.0.0.1:{port}/api/v1/{page}")).json()
 
 
 async def until(condition, within_s):
@@ -228,6 +228,34 @@ async def test_run_ends_cleanly_when_told_to_and_refuses_a_second_one_on_its_sto
     assert blocked.returncode == 2
     assert f"[box.ocpp] 127.0.0.1 port {ocpp} cannot be opened (Address already in use)" in blocked.stderr
     assert blocked.stderr.count("\n") == 1
+
+
+async def test_on_sighup_it_takes_the_site_file_as_it_is_now_unless_that_is_wrong(
+    tmp_path,
+):
+    ocpp, api = free_ports(2)
+    site = write_site(tmp_path, ocpp=ocpp, api=api)
+    right = site.read_text("utf-8")
+
+    async def is_called(name):
+        try:
+            return await has_cycled(api) and (await live(api, "site"))["name"] == name
+        except httpx2.TransportError:
+            return False  # between two lives
+
+    async with running(site) as box:
+        await until(lambda: is_called("Small garage"), within_s=60)
+        site.write_text(right.replace("Small garage", "Large garage") + "\n[grid.odd]\nid = 0\n", "utf-8")
+        box.process.send_signal(signal.SIGHUP)
+        line = (await asyncio.wait_for(box.process.stderr.readline(), 30)).decode()
+        assert "[grid.odd]" in line
+        assert "The site goes on as it was." in line
+        assert await is_called("Small garage")
+        site.write_text(right.replace("Small garage", "Large garage"), "utf-8")
+        box.process.send_signal(signal.SIGHUP)
+        await until(lambda: is_called("Large garage"), within_s=60)
+        box.process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(box.process.wait(), 15) == 0
 
 
 async def test_what_an_energy_management_writes_holds_in_the_next_cycle(tmp_path):
