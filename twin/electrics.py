@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from controller.defaults import NEVER
-from controller.kernel import direct, kernel
+from controller.kernel import kernel
 from controller.table import Table
 from twin.protection import PESSIMISTIC, opens_in_s, warm
 from twin.storage import feed
@@ -107,7 +107,6 @@ def flow(
                 boards[parent]["relied_ma"][p] += boards[g]["relied_ma"][p]
 
 
-@direct
 @kernel
 def carry(
     boards: Table,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from twin.readings import SLOTS, hear_connectors, hear_meters, links, poll_meter
 from twin.storage_links import StorageLinks
 from twin.streams import number
 from twin.world import World
+
+OUT_OF_SERVICE: Final = int(Alarm.OUT_OF_SERVICE)
 
 
 @kernel
@@ -256,7 +259,7 @@ class SimulatedPlant:
         seen, connectors = self._image.connectors, world.topology.connectors
         if self.storage.any:
             self.storage.distribute(decision)
-        if self._anybody_out or int(decision.site[0]["alarm"]) & Alarm.OUT_OF_SERVICE:
+        if self._anybody_out or decision.site["alarm"][0] & OUT_OF_SERVICE:
             self._keep_out(rows)
         if self.instant:
             if obey_at_once(rows, seen, world.outlets, connectors, self.writes, world.now_ms):

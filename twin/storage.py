@@ -17,7 +17,7 @@ import numpy as np
 from controller.defaults import NEVER
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.image import Answer
-from controller.kernel import direct, kernel
+from controller.kernel import kernel
 from controller.table import Table
 from controller.topology import Topology
 from twin.vehicles import FAR_MS
@@ -150,7 +150,6 @@ def _next_percent_ms(row: Any, built: Any, efficiency: float, now_ms: int) -> in
     return int(now_ms + math.ceil(seconds * 1000.0))
 
 
-@direct
 @kernel
 def step(cells: Table, batteries: Table, panels: Table, inverters: Table, from_ms: int, now_ms: int) -> int:
     """Take every device from one instant to another; returns when one changes by itself next."""

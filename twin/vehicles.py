@@ -16,7 +16,7 @@ import numpy as np
 from controller.defaults import NEVER
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.image import Status
-from controller.kernel import direct, kernel
+from controller.kernel import kernel
 from controller.table import Table
 from twin import curves
 from twin.sessions import Car
@@ -306,7 +306,6 @@ def _show(rows: Table, i: int, now_ms: int) -> None:
         r["status_changed"] = 1
 
 
-@direct
 @kernel
 def step(rows: Table, from_ms: int, to_ms: int) -> tuple[int, int, int]:
     """Take every car from `from_ms` to `to_ms`; equal times only hear new pilots.

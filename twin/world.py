@@ -39,6 +39,7 @@ from twin.events import (
 )
 from twin.faults import Fault
 from twin.parking import TURNOVER_MS, Parking
+from twin.physics import pass_time
 from twin.readings import gauges
 from twin.sessions import Car, Session
 from twin.sources import Source
@@ -181,38 +182,32 @@ class World:
     def _look(self, from_ms: int) -> None:
         self._touched = False
         built = self.built
-        self._soon_ms, self._news_ms, changed = vehicles.step(self.outlets, from_ms, self.now_ms)
-        if len(self.cells) or len(self.panels):
-            soon_ms = storage.step(
-                self.cells, built.batteries, self.panels, built.inverters, from_ms, self.now_ms
-            )
-            self._soon_ms, self._news_ms = min(self._soon_ms, soon_ms), min(self._news_ms, soon_ms)
-        seconds = (self.now_ms - from_ms) / 1000.0
-        opened, opens_in_ms = electrics.carry(
+        self._soon_ms, self._news_ms, changed, opened = pass_time(
+            self.outlets,
+            built.connectors,
             self.boards,
             built.grids,
             built.leaves_first,
-            self.outlets,
-            built.connectors,
             self.cells,
             built.batteries,
             self.panels,
             built.inverters,
-            seconds,
+            from_ms,
+            self.now_ms,
         )
-        opens_ms = self.now_ms + opens_in_ms
-        self._soon_ms, self._news_ms = min(self._soon_ms, opens_ms), min(self._news_ms, opens_ms)
         if opened:
             self._darken()
         if changed:
-            for row in np.flatnonzero(self.outlets["status_changed"]):
-                outlet = self.outlets[row]
-                outlet["status_changed"] = 0
-                if outlet["status"] == Status.SUSPENDED_EV and outlet["need_wh"] <= 0:
-                    self._is_full(int(outlet["session"]))
-                self._tell(
-                    StatusChanged(int(outlet["status_at_ms"]), int(row), Status(int(outlet["status"])))
-                )
+            self._tell_statuses()
+
+    def _tell_statuses(self) -> None:
+        for row in self.outlets["status_changed"].nonzero()[0].tolist():
+            outlet = self.outlets[row]
+            outlet["status_changed"] = 0
+            status = Status(int(outlet["status"]))
+            if status is Status.SUSPENDED_EV and outlet["need_wh"] <= 0:
+                self._is_full(int(outlet["session"]))
+            self._tell(StatusChanged(int(outlet["status_at_ms"]), row, status))
 
     def _darken(self) -> None:
         """Fuses have opened: what hangs under them loses power, and the links of the boxes with it."""
