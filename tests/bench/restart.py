@@ -92,7 +92,14 @@ class Killed(Bench):
 
     async def _all_run(self) -> set[tuple[str, int]]:
         """Until every connector charges; the transactions that run."""
-        await self._when(lambda: self._ask("live")["charging"] == len(self.world.outlets))
+        try:
+            await self._when(lambda: self._ask("live")["charging"] == len(self.world.outlets))
+        except TimeoutError:
+            rest = [one for one in self._ask("live")["connectors"] if not one["charging"]]
+            said = "; ".join(
+                f"{one['name']} {one['status']}, gets {one['gets_a']} A: {one['why']}" for one in rest[:5]
+            )
+            raise RuntimeError(f"{len(rest)} connectors do not charge after {WITHIN_S:g} s: {said}") from None
         return self._running()
 
     async def _when(self, condition: Any) -> float:
