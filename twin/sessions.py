@@ -127,6 +127,16 @@ class Sessions(NamedTuple):
     remarks: tuple[str, ...]
 
 
+def kind_of_car(chance: float) -> tuple[int, int, float]:
+    """Phases, most mA and share of the car of the Dutch mix that a number of 0..1 hits."""
+    left = chance * sum(share for _, _, share in CAR_MIX)
+    for car in CAR_MIX:
+        left -= car[2]
+        if left < 0:
+            return car
+    return CAR_MIX[-1]
+
+
 def draw_car(seed: int, key: str, energy_wh: float, stay_s: float) -> Car:
     """The seeded rule: a car from the Dutch mix, or the next stronger one that could take this much energy.
 
@@ -134,13 +144,7 @@ def draw_car(seed: int, key: str, energy_wh: float, stay_s: float) -> Car:
     the last 10-25 % of a 30-80 kWh battery taper.
     """
     draw = stream(seed, "car", key)
-    dice = draw.random() * sum(share for _, _, share in CAR_MIX)
-    chosen = CAR_MIX[-1]
-    for car in CAR_MIX:
-        dice -= car[2]
-        if dice < 0:
-            chosen = car
-            break
+    chosen = kind_of_car(draw.random())
     need_ma = energy_wh / max(stay_s, 1.0) * 3600 / NOMINAL_VOLTAGE_V * 1000
     if chosen[0] * chosen[1] < need_ma:
         chosen = next((car for car in BY_POWER if car[0] * car[1] >= need_ma), BY_POWER[-1])

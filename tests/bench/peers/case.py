@@ -17,7 +17,7 @@ from controller.topology import compile_site
 from scenarios.scenario import Story, load, prepare
 from tests.bench.car_park import LIBRARY, car_park
 from twin.conditions import Conditions
-from twin.sessions import CAR_MIX, Car, Session
+from twin.sessions import Car, Session, kind_of_car
 from twin.streams import stream
 
 DAY_MS = 86_400_000
@@ -104,14 +104,8 @@ def day_of_200() -> Case:
 
 def _car(station: str) -> Car:
     """The kind of car that this station sees, from the Dutch mix."""
-    dice = stream(1, "station", station).random() * sum(share for _, _, share in CAR_MIX)
-    chosen = CAR_MIX[-1]
-    for car in CAR_MIX:
-        dice -= car[2]
-        if dice < 0:
-            chosen = car
-            break
-    return Car(chosen[0], chosen[1], taper_wh=IDEAL_WH)
+    phases, max_ma, _ = kind_of_car(stream(1, "station", station).random())
+    return Car(phases, max_ma, taper_wh=IDEAL_WH)
 
 
 def _case(
