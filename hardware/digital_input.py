@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from controller.external import ExternalLimit, Place
 from hardware.clock import Clock
 from hardware.links import INPUT_TTL_S, DigitalInput
+from hardware.modbus_line import Lines
 from hardware.modbus_link import ModbusLink, Polling
 from hardware.outside import Outside
 
@@ -69,10 +70,12 @@ class DebouncedContact:
 class ContactPoll:
     """Keeps what is told of one contact at what it says."""
 
-    def __init__(self, name: str, link: DigitalInput, outside: Outside, clock: Clock) -> None:
+    def __init__(
+        self, name: str, link: DigitalInput, outside: Outside, clock: Clock, lines: Lines | None = None
+    ) -> None:
         self.name = name
         self.link = link
-        self._wire = ModbusLink(link)
+        self._wire = ModbusLink(link, lines)
         self._outside = outside
         self._clock = clock
         self._contact = DebouncedContact(link.debounce_ms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import tomllib
@@ -10,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from controller.external import ExternalLimit, Place, Terms, instruction_faults
 from controller.quantities import Kilowatts, PhaseAmps
 from controller.sentences import sentence
 from controller.site import Battery, Inverter, Site, SiteError
+from hardware.addresses import Host, Link, ModbusAddress, bus_faults, is_loopback
 from hardware.registers import load_map
 from hardware.sitefile import read_text
 from hardware.storage_maps import load_storage_map
@@ -25,27 +25,10 @@ NO_LIMIT_KW: Final = 20_000.0
 """More than any fuse, so no limit: an open contact is heard all the same."""
 INPUT_TTL_S: Final = 90
 """What an input says lives so long; it is said anew at a third of it."""
-Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^\s/:]+$|^[0-9a-fA-F:.]+$")]
-
-
-class _Link(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModbusAddress(_Link):
-    """A device on Modbus TCP, or behind a gateway that speaks it."""
-
-    kind: Literal["modbus-tcp"]
-    host: Host
-    port: Annotated[int, Field(ge=1, le=65_535)] = 502
-    device_id: Annotated[int, Field(ge=0, le=255)] = 1
-    timeout_ms: Annotated[int, Field(ge=100, le=10_000)] = 1_000
-
-
 PollMs = Annotated[int, Field(ge=50, le=60_000)]
 
 
-class ModbusTcp(ModbusAddress):
+class MeterLink(ModbusAddress):
     """A meter."""
 
     map: str
@@ -124,14 +107,14 @@ class DigitalInput(ModbusAddress):
             raise ValueError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
 
 
-class Listen(_Link):
+class Listen(Link):
     """An address that the box opens; port 0 takes a free one."""
 
     host: Host
     port: Port
 
 
-class ModbusListen(_Link):
+class ModbusListen(Link):
     """A Modbus TCP server of the box, for the energy management of a building.
 
     Modbus has no protection at all, so it stays on the box and read-only unless somebody says otherwise.
@@ -151,7 +134,7 @@ class ModbusListen(_Link):
 ServerName = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\w-]+$")]
 
 
-class BoxTable(_Link):
+class BoxTable(Link):
     """The box itself.
 
     Chargepoints come from the site's network, so the central system listens on every interface; the API has
@@ -176,10 +159,17 @@ class Links(NamedTuple):
     """Everything a site file says about wires."""
 
     box: BoxTable
-    meters: dict[str, ModbusTcp]
+    meters: dict[str, MeterLink]
     batteries: dict[str, StorageLink]
     inverters: dict[str, StorageLink]
     """Of the batteries and inverters that can be reached; the others stand at their worst in the book."""
+
+    def devices(self) -> Iterator[tuple[str, ModbusAddress]]:
+        """Everything on Modbus, by its table."""
+        yield from ((f"box.digital_input.{name}", link) for name, link in self.box.digital_input.items())
+        yield from ((f"meter.{name}", link) for name, link in self.meters.items())
+        yield from ((f"battery.{name}", link) for name, link in self.batteries.items())
+        yield from ((f"inverter.{name}", link) for name, link in self.inverters.items())
 
     def store(self, site_file: Path) -> Path:
         """The folder of the store."""
@@ -198,7 +188,7 @@ def read_links(site: Site, source: str) -> Links:
                 ' map = "eastron_sdm630", host = "192.168.10.20" } with what is installed.'
             )
             continue
-        if link := _read(ModbusTcp, meter.link, source, ("meter", name, "link"), lines):
+        if link := _read(MeterLink, meter.link, source, ("meter", name, "link"), lines):
             meters[name] = link
     for name, chargepoint in site.chargepoint.items():
         if chargepoint.link:
@@ -211,9 +201,11 @@ def read_links(site: Site, source: str) -> Links:
         lines += [f"{place} grid: {fault}" for fault in found]
     batteries = _storage_links(site.battery, "battery", source, lines)
     inverters = _storage_links(site.inverter, "inverter", source, lines)
+    links = Links(box, meters, batteries, inverters)
+    lines += [f"{source}: {fault}" for fault in bus_faults(links.devices())]
     if lines:
         raise SiteError(lines)
-    return Links(box, meters, batteries, inverters)
+    return links
 
 
 _A: Final = {"battery": "a battery", "inverter": "an inverter"}
@@ -304,20 +296,9 @@ def cannot_open(listen: Listen, table: str, error: OSError) -> CannotStart:
 
 def outside_loopback(links: Links) -> Iterator[str]:
     """The links that leave this machine, each as table and host."""
-    hosts = {"[box.ocpp]": links.box.ocpp.host, "[box.api]": links.box.api.host}
-    hosts |= {f"[box.modbus.{name}]": server.host for name, server in links.box.modbus.items()}
-    contacts = links.box.digital_input.items()
-    hosts |= {f"[box.digital_input.{name}]": contact.host for name, contact in contacts}
-    hosts |= {f"[meter.{name}] link": link.host for name, link in links.meters.items()}
-    hosts |= {f"[battery.{name}] link": link.host for name, link in links.batteries.items()}
-    hosts |= {f"[inverter.{name}] link": link.host for name, link in links.inverters.items()}
-    for place, host in hosts.items():
-        if not _is_loopback(host):
-            yield f"{place} {host}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    hosts = {"box.ocpp": links.box.ocpp.host, "box.api": links.box.api.host}
+    hosts |= {f"box.modbus.{name}": server.host for name, server in links.box.modbus.items()}
+    yield from (f"[{table}] {host}" for table, host in hosts.items() if not is_loopback(host))
+    for table, device in links.devices():
+        if away := device.leaves_to:
+            yield f"[{table}] {'' if table.startswith('box.') else 'link '}{away}"

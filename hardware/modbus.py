@@ -1,4 +1,4 @@
-"""Meters on Modbus TCP: one poll task each, which keeps the meter's row of the image fresh.
+"""Meters on Modbus: one poll task each, which keeps the meter's row of the image fresh.
 
 Whatever the meter does, its row just gets older and the loop goes on.
 """
@@ -11,8 +11,9 @@ from controller.defaults import UNKNOWN
 from controller.table import Table
 from controller.topology import Topology
 from hardware.clock import Clock
-from hardware.links import ModbusTcp
-from hardware.modbus_link import DeviceSilent, ModbusLink, Polling
+from hardware.links import MeterLink
+from hardware.modbus_line import DeviceSilent, Lines
+from hardware.modbus_link import ModbusLink, Polling
 from hardware.registers import Reading, load_map
 
 OnReading = Callable[[int, bool], None]
@@ -22,11 +23,11 @@ OnReading = Callable[[int, bool], None]
 class ModbusMeter:
     """One meter: block reads by its sheet."""
 
-    def __init__(self, name: str, link: ModbusTcp) -> None:
+    def __init__(self, name: str, link: MeterLink, lines: Lines | None = None) -> None:
         self.name = name
         self.link = link
         self.sheet = load_map(link.map)
-        self._wire = ModbusLink(link)
+        self._wire = ModbusLink(link, lines)
 
     async def read(self) -> Reading:
         """One block. Raises DeviceSilent."""
@@ -34,7 +35,7 @@ class ModbusMeter:
         try:
             return self.sheet.decode(words)
         except ValueError as error:
-            raise DeviceSilent("garbage", f"an answer that makes no sense: {error}", broken=False) from None
+            raise DeviceSilent("garbage", f"an answer that makes no sense: {error}") from None
 
     async def read_energy_wh(self) -> int:
         """The import counter, UNKNOWN where the map has none. Raises DeviceSilent."""
@@ -44,6 +45,11 @@ class ModbusMeter:
         start = quantity.address[0]
         words = await self._wire.words(self.sheet.function, start, quantity.last - start)
         return self.sheet.decode_energy_wh(words)
+
+    @property
+    def waited_ms(self) -> int:
+        """How long the last question stood in the queue of its bus."""
+        return int(self._wire.waited_s * 1000)
 
     def close(self) -> None:
         """Drop the connection; the next read makes a new one."""
@@ -90,7 +96,7 @@ class MeterPoll:
         reading = await self.meter.read()
         row = self._meters[self._row]
         row["current_ma"] = reading.current_ma
-        row["at_ms"] = asked_ms
+        row["at_ms"] = asked_ms + self.meter.waited_ms
         missing = [f"L{i + 1}" for i, current in enumerate(reading.current_ma) if current == UNKNOWN]
         if missing:
             self._polling.say(f"blind {missing}", f"it does not know its current on {', '.join(missing)}")

@@ -21,7 +21,6 @@ from controller.decision import Decision
 from controller.defaults import CYCLE_MS
 from controller.image import Image, blank_image
 from controller.site import Battery, Inverter, Site
-from controller.table import Table
 from controller.topology import Topology
 from hardware.book import Book
 from hardware.cards import Cards
@@ -29,9 +28,10 @@ from hardware.clock import Clock
 from hardware.digital_input import ContactPoll, forget_removed
 from hardware.journal import Journal
 from hardware.ledger import Ledger
-from hardware.links import Links, StorageLink
+from hardware.links import Links
 from hardware.liveview import LiveView
 from hardware.modbus import MeterPoll, ModbusMeter
+from hardware.modbus_line import Lines
 from hardware.notices import Notices
 from hardware.ocpp import CentralSystem
 from hardware.outside import TRUSTED_FROM, Outside
@@ -91,9 +91,10 @@ class Box:
         self.central = CentralSystem(
             site, topology, self._live.connectors, clock, self.ledger, self.cards, notices, keys=keys
         )
+        lines = Lines()
         self.meters = [
             MeterPoll(
-                ModbusMeter(name, links.meters[name]),
+                ModbusMeter(name, links.meters[name], lines),
                 row,
                 self._live.meters,
                 topology,
@@ -104,15 +105,12 @@ class Box:
         ]
 
         self.storage = {
-            "battery": _storage_polls(
-                "battery", site.battery, links.batteries, topology.batteries, self._live.batteries, clock
-            ),
-            "inverter": _storage_polls(
-                "inverter", site.inverter, links.inverters, topology.inverters, self._live.inverters, clock
-            ),
+            kind: _storage_polls(kind, site, topology, links, self._live, clock, lines)
+            for kind in ("battery", "inverter")
         }
         self.contacts = [
-            ContactPoll(name, link, self.outside, clock) for name, link in links.box.digital_input.items()
+            ContactPoll(name, link, self.outside, clock, lines)
+            for name, link in links.box.digital_input.items()
         ]
 
     async def open(self, *, poll: bool = True) -> int:
@@ -296,26 +294,25 @@ class Box:
 
 
 def _storage_polls(
-    kind: str,
-    drawn: Mapping[str, Battery] | Mapping[str, Inverter],
-    links: Mapping[str, StorageLink],
-    built: Table,
-    rows: Table,
-    clock: Clock,
+    kind: str, site: Site, topology: Topology, links: Links, live: Image, clock: Clock, lines: Lines
 ) -> dict[int, StoragePoll]:
     """By row, those that can be reached."""
+    drawn: Mapping[str, Battery | Inverter] = site.battery if kind == "battery" else site.inverter
+    reached = links.batteries if kind == "battery" else links.inverters
+    built = topology.batteries if kind == "battery" else topology.inverters
+    rows = live.batteries if kind == "battery" else live.inverters
     return {
         row: StoragePoll(
             kind,
             name,
-            StorageDevice(links[name], device.phases),
+            StorageDevice(reached[name], device.phases, lines),
             row,
             rows,
             clock,
             int(built[row]["sample_ms"]),
         )
         for row, (name, device) in enumerate(drawn.items())
-        if name in links
+        if name in reached
     }
 
 

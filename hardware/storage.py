@@ -1,4 +1,4 @@
-"""Batteries and inverters on Modbus TCP: readings into their rows of the image, orders into their registers.
+"""Batteries and inverters on Modbus: readings into their rows of the image, orders into their registers.
 
 An order is only put down; the newest takes the place of one that has not left yet. Its answer is that the
 device took the words, which proves nothing. Where the device can, an order ends by itself (its own time-out),
@@ -15,7 +15,8 @@ from controller.image import Answer
 from controller.table import Table
 from hardware.clock import Clock
 from hardware.links import StorageLink
-from hardware.modbus_link import DeviceSilent, ModbusLink, Polling
+from hardware.modbus_line import DeviceSilent, Lines
+from hardware.modbus_link import ModbusLink, Polling
 from hardware.storage_maps import Look, Words, load_storage_map, models_in
 
 OFFLINE_MS = 10_000
@@ -36,11 +37,11 @@ class Order(NamedTuple):
 class StorageDevice:
     """One device: block reads and orders by its sheet. Every method raises DeviceSilent."""
 
-    def __init__(self, link: StorageLink, phases: int) -> None:
+    def __init__(self, link: StorageLink, phases: int, lines: Lines | None = None) -> None:
         self.link = link
         self.sheet = load_storage_map(link.map)
         self._phases = phases
-        self._wire = ModbusLink(link)
+        self._wire = ModbusLink(link, lines)
         self._at: dict[int, int] | None = None
         self._words: Words | None = None
 
@@ -67,7 +68,7 @@ class StorageDevice:
         try:
             writes = self.sheet.orders(power_w, revert_s, self._words or {})
         except ValueError as fault:
-            raise DeviceSilent("mute", str(fault), broken=False) from None
+            raise DeviceSilent("mute", str(fault)) from None
         for model, address, words in writes:
             await self._wire.write(at[model] + address, words)
 
@@ -81,7 +82,7 @@ class StorageDevice:
             try:
                 self._at = models_in(chain, self.sheet)
             except ValueError as fault:
-                raise DeviceSilent("models", str(fault), broken=False) from None
+                raise DeviceSilent("models", str(fault)) from None
         return self._at
 
     async def _chain(self) -> list[tuple[int, int]]:
@@ -94,7 +95,7 @@ class StorageDevice:
                 return found
             found.append((number, at))
             at += 2 + length
-        raise DeviceSilent("models", "its chain of SunSpec models has no end", broken=False)
+        raise DeviceSilent("models", "its chain of SunSpec models has no end")
 
     async def _base(self) -> int:
         for base in _BASES:
@@ -104,7 +105,7 @@ class StorageDevice:
             except DeviceSilent as fault:
                 if not fault.refused:
                     raise
-        raise DeviceSilent("models", 'it says "SunS" at none of 40000, 50000 and 0', broken=False)
+        raise DeviceSilent("models", 'it says "SunS" at none of 40000, 50000 and 0')
 
 
 class StoragePoll:

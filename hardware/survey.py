@@ -12,9 +12,10 @@ from controller.faults import remarks
 from controller.outage import fallback_faults
 from controller.site import Chargepoint, Connector, Meter, Site
 from hardware.digital_input import read_contact
-from hardware.links import CannotStart, DigitalInput, Links, Listen, ModbusTcp, StorageLink, listening
+from hardware.links import CannotStart, DigitalInput, Links, Listen, MeterLink, StorageLink, listening
 from hardware.modbus import ModbusMeter
-from hardware.modbus_link import DeviceSilent, ModbusLink
+from hardware.modbus_line import DeviceSilent, Lines
+from hardware.modbus_link import ModbusLink
 from hardware.registers import Reading
 from hardware.sitefile import Drawn
 from hardware.storage import StorageDevice
@@ -44,14 +45,15 @@ async def survey(drawn: Drawn, links: Links) -> Survey:
     ]
     tries = [_try_port("box.ocpp", links.box.ocpp), _try_port("box.api", links.box.api)]
     tries += [_try_port(f"box.modbus.{name}", table.listen()) for name, table in links.box.modbus.items()]
-    tries += await asyncio.gather(*(_try_meter(name, link) for name, link in links.meters.items()))
+    lines_to = Lines()
+    tries += await asyncio.gather(*(_try_meter(name, link, lines_to) for name, link in links.meters.items()))
     devices = [
         *((f"battery {name}", link, site.battery[name].phases) for name, link in links.batteries.items()),
         *((f"inverter {name}", link, site.inverter[name].phases) for name, link in links.inverters.items()),
     ]
-    tries += await asyncio.gather(*(_try_storage(*device) for device in devices))
+    tries += await asyncio.gather(*(_try_storage(*device, lines_to) for device in devices))
     contacts = links.box.digital_input.items()
-    tries += await asyncio.gather(*(_try_contact(name, link) for name, link in contacts))
+    tries += await asyncio.gather(*(_try_contact(name, link, lines_to) for name, link in contacts))
     lines += ["Links"] + [f"  {'ok   ' if fine else 'FAULT'}  {text}" for fine, text in tries]
     return Survey(lines, all(fine for fine, _ in tries))
 
@@ -136,9 +138,9 @@ def _try_port(table: str, listen: Listen) -> tuple[bool, str]:
     return True, f"[{table}] {listen.host} port {listen.port or 'of its choice'} can be opened"
 
 
-async def _try_meter(name: str, link: ModbusTcp) -> tuple[bool, str]:
-    meter = ModbusMeter(name, link)
-    place = f"meter {name}: {link.map} at {link.host}:{link.port} device {link.device_id}"
+async def _try_meter(name: str, link: MeterLink, lines: Lines) -> tuple[bool, str]:
+    meter = ModbusMeter(name, link, lines)
+    place = f"meter {name}: {link.map} at {link.where}"
     try:
         reading = await meter.read()
         words = _in_words(reading) + await _energy(meter)
@@ -150,9 +152,9 @@ async def _try_meter(name: str, link: ModbusTcp) -> tuple[bool, str]:
     return not fault_text, f"{place}: {words}{fault_text}"
 
 
-async def _try_contact(name: str, link: DigitalInput) -> tuple[bool, str]:
-    wire = ModbusLink(link)
-    place = f"input {name}: {link.reads} {link.address} at {link.host}:{link.port} device {link.device_id}"
+async def _try_contact(name: str, link: DigitalInput, lines: Lines) -> tuple[bool, str]:
+    wire = ModbusLink(link, lines)
+    place = f"input {name}: {link.reads} {link.address} at {link.where}"
     try:
         closed = await read_contact(wire, link)
     except DeviceSilent as fault:
@@ -163,10 +165,10 @@ async def _try_contact(name: str, link: DigitalInput) -> tuple[bool, str]:
     return True, f"{place}: {state}, {'its limit' if state == link.active else 'no limit'} on {link.grid}"
 
 
-async def _try_storage(name: str, link: StorageLink, phases: int) -> tuple[bool, str]:
+async def _try_storage(name: str, link: StorageLink, phases: int, lines: Lines) -> tuple[bool, str]:
     """One look; nothing is written."""
-    device = StorageDevice(link, phases)
-    place = f"{name}: {link.map} at {link.host}:{link.port} device {link.device_id}"
+    device = StorageDevice(link, phases, lines)
+    place = f"{name}: {link.map} at {link.where}"
     try:
         look = await device.read()
     except DeviceSilent as fault:

@@ -17,7 +17,7 @@ from controller.external import ExternalLimit, Input, ProfileSet, Stop
 from controller.image import Source, Status
 from controller.setpoints import BatterySchedule, BatterySegment, Setpoint
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
-from hardware.links import BoxTable, DigitalInput, Listen, ModbusListen, ModbusTcp, StorageLink
+from hardware.links import BoxTable, DigitalInput, Listen, MeterLink, ModbusListen, StorageLink
 from hardware.points import SHAPES
 from hardware.registers import Quantity, RegisterMap
 from hardware.storage_maps import Scaled, StorageMap, storage_map_names
@@ -122,7 +122,7 @@ def test_every_section_that_the_code_cites_exists():
         ("site-file.md", "`[grid.NAME]`", Grid),
         ("site-file.md", "`[meter.NAME]`", Meter),
         ("site-file.md", "`on_failure`", SafeCurrent),
-        ("site-file.md", "`link` of a meter", ModbusTcp),
+        ("site-file.md", "`link` of a meter", MeterLink),
         ("site-file.md", "`[chargepoint.NAME]`", Chargepoint),
         ("site-file.md", "`connector`", Connector),
         ("site-file.md", "`[battery.NAME]`", Battery),

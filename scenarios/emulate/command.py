@@ -64,6 +64,12 @@ async def _play(emulation: Emulation, url: str, limit_s: float) -> None:
         await emulation.open()
     except OSError as error:
         raise SiteError([f"a meter cannot listen: {error.strerror}; is another emulator running?"]) from None
+    for bus in emulation.buses:
+        numbers = ", ".join(map(str, sorted(bus.devices)))
+        like = bus.like
+        sys.stderr.write(
+            f"Serial bus {like.serial_port} is {bus.name}, {like.settings}, devices {numbers}.\n"
+        )
     running = asyncio.create_task(emulation.run(Clock(loop.time)))
     waits = [running, asyncio.create_task(ended.wait()), asyncio.create_task(_tell_links(emulation, url))]
     try:

@@ -1,4 +1,4 @@
-"""A world on real wires: its boxes dial in over OCPP, its meters answer on Modbus TCP.
+"""A world on real wires: its boxes dial in over OCPP, its meters answer on Modbus TCP or RTU.
 
 The world moves when it is told to (`advance`) or by itself along a clock (`run`); frames are answered
 whenever they come, at the world's time of that moment. The wires are real, so the latency and the loss that
@@ -8,18 +8,20 @@ a scenario imagines for its links are not played on top; whatever else its condi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Literal
 
-from controller.site import Battery, Inverter
+from controller.site import Battery, Inverter, SiteError
+from hardware.addresses import ModbusAddress
 from hardware.clock import Clock
-from hardware.links import ModbusTcp, StorageLink
+from hardware.links import MeterLink, StorageLink
 from hardware.registers import Reading, load_map
 from hardware.storage_maps import load_storage_map
 from scenarios.emulate.chargepoint import Chargepoint
-from scenarios.emulate.meters import MeterServer
+from scenarios.emulate.meters import MeterServer, RegisterServer
 from scenarios.emulate.outlets import Nameplate
+from scenarios.emulate.serial_bus import SerialBus
 from scenarios.emulate.storage import StorageServer, Truth
 from scenarios.emulate.truth import Displays, Outlets, storage_truth, tell_storage
 from scenarios.emulate.wires import Wire
@@ -44,9 +46,8 @@ class Emulation:
         self._box_of = {row: box for box, rows in enumerate(self._rows) for row in rows}
         self._due_ms: list[int | None] = [wire.box.due_ms for wire in self._wires]
         self._displays = Displays(world)
-        self._links = {name: ModbusTcp.model_validate(m.link) for name, m in world.site.meter.items()}
-        self._meters = {name: self._meter(row, link) for row, (name, link) in enumerate(self._links.items())}
-        self._devices = [*self._servers("battery"), *self._servers("inverter")]
+        self._devices = [*self._meters(), *self._servers("battery"), *self._servers("inverter")]
+        self.buses = _buses(self._devices)
         self._dials: list[asyncio.Task[None]] = []
         self._catch_up: Callable[[], None] = lambda: None
 
@@ -56,11 +57,12 @@ class Emulation:
         return self._wires
 
     async def open(self) -> None:
-        """Listen as meters where the site's links say, and dial as chargepoints."""
-        for name, server in self._meters.items():
-            await server.open(self._links[name].host, self._links[name].port)
+        """Listen as devices where the site's links say, and dial as chargepoints."""
         for link, device in self._devices:
-            await device.open(link.host, link.port)
+            if not link.is_rtu:
+                await device.open(link.host, link.port)
+        for bus in self.buses:
+            bus.open()
         self._dials = [asyncio.create_task(wire.run()) for wire in self._wires]
 
     async def close(self) -> None:
@@ -68,8 +70,10 @@ class Emulation:
         for dial in self._dials:
             dial.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
-        for server in (*self._meters.values(), *(device for _, device in self._devices)):
-            await server.close()
+        for bus in self.buses:
+            await bus.close()
+        for _, device in self._devices:
+            await device.close()
 
     def next_ms(self) -> int:
         """When something happens next in the world, in a box or on a display."""
@@ -154,14 +158,18 @@ class Emulation:
         box = Chargepoint(plate, Outlets(world, rows), lambda: world.now_ms, world.start_utc)
         return Wire(box, url, partial(self._hear, self._names.index(name)))
 
-    def _meter(self, row: int, link: ModbusTcp) -> MeterServer:
-        def look() -> tuple[Reading, int] | None:
-            self._catch_up()
-            return self._displays.look(row)
+    def _meters(self) -> Iterator[tuple[ModbusAddress, RegisterServer]]:
+        for row, meter in enumerate(self.world.site.meter.values()):
+            link = MeterLink.model_validate(meter.link)
+            yield link, MeterServer(load_map(link.map), link.device_id, partial(self._look, row))
 
-        return MeterServer(load_map(link.map), link.device_id, look)
+    def _look(self, row: int) -> tuple[Reading, int] | None:
+        self._catch_up()
+        return self._displays.look(row)
 
-    def _servers(self, kind: Literal["battery", "inverter"]) -> Iterator[tuple[StorageLink, StorageServer]]:
+    def _servers(
+        self, kind: Literal["battery", "inverter"]
+    ) -> Iterator[tuple[ModbusAddress, RegisterServer]]:
         """The batteries or inverters that have a link."""
         site = self.world.site
         drawn: Mapping[str, Battery | Inverter] = site.battery if kind == "battery" else site.inverter
@@ -182,3 +190,19 @@ class Emulation:
         heard = tell_storage(self.world, kind, row, power_w, revert_s)
         self._react()
         return heard
+
+
+def _buses(devices: Iterable[tuple[ModbusAddress, RegisterServer]]) -> list[SerialBus]:
+    """A bus for each serial port, with its devices on it. Raises SiteError."""
+    buses: dict[str, SerialBus] = {}
+    for link, device in devices:
+        if not link.is_rtu:
+            continue
+        bus = buses.setdefault(link.serial_port, SerialBus(link))
+        if link.device_id in bus.devices:
+            sentence = (
+                f"{link.where} is two tables; an emulated device has one map: give each its own device_id."
+            )
+            raise SiteError([sentence])
+        bus.devices[link.device_id] = device
+    return list(buses.values())

@@ -1,4 +1,4 @@
-"""Emulated meters: Modbus TCP servers that speak the register sheet of a real one.
+"""Emulated meters: Modbus devices that speak the register sheet of a real one.
 
 Framed by hand from the Modbus application protocol and its TCP guide, so that nothing is shared with the
 library that polls; only the sheet is common, and that has golden frames of its own.
@@ -19,11 +19,14 @@ _HEAD = struct.Struct(">HHHBB")
 
 
 class RegisterServer:
-    """A device on Modbus TCP; `reply` makes function and content of an answer, None: silence."""
+    """A device that listens on Modbus TCP, or is one of several on a serial bus.
+
+    `reply` makes function and content of an answer from those of a question, None: silence.
+    """
 
     def __init__(self, device_id: int, reply: Callable[[int, bytes], bytes | None]) -> None:
         self._device_id = device_id
-        self._reply = reply
+        self.reply = reply
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
 
@@ -56,7 +59,7 @@ class RegisterServer:
                 body = await reader.readexactly(length - 2)
                 answer: bytes | None = bytes((function | 0x80, NO_SUCH_DEVICE))
                 if device == self._device_id:
-                    answer = self._reply(function, body)
+                    answer = self.reply(function, body)
                 if answer is not None:
                     writer.write(_HEAD.pack(number, 0, len(answer) + 1, device, answer[0]) + answer[1:])
                     await writer.drain()

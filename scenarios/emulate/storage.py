@@ -1,4 +1,4 @@
-"""Emulated batteries and inverters: Modbus TCP servers that speak the sheet of a real one and obey it.
+"""Emulated batteries and inverters: Modbus devices that speak the sheet of a real one and obey it.
 
 A SunSpec device offers its models in a chain from 40000 on. An order counts once every register of the sheet
 that has to hold a constant holds it, as with a device that has to be released for being told.

@@ -16,7 +16,7 @@ from controller.image import Image, blank_image
 from controller.site import build
 from controller.topology import Topology, compile_site
 from hardware.clock import Clock, run
-from hardware.links import ModbusTcp
+from hardware.links import MeterLink
 from hardware.modbus import MeterPoll, ModbusMeter
 from hardware.registers import Reading, load_map
 
@@ -46,7 +46,7 @@ class Bench:
         self.image: Image = blank_image(self.topology)
         self.clock = Clock(asyncio.get_running_loop().time)
         self.heard: list[tuple[int, bool]] = []
-        self.link = ModbusTcp(
+        self.link = MeterLink(
             kind="modbus-tcp",
             map="eastron_sdm630",
             host="127.0.0.1",

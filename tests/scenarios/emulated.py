@@ -24,7 +24,7 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def site(meter_port, sheet="eastron_sdm630"):
+def site(meter_port, sheet="eastron_sdm630", **link):
     return build(
         {
             "name": "Two posts",
@@ -38,7 +38,8 @@ def site(meter_port, sheet="eastron_sdm630"):
                 "main": {
                     "grid": "main",
                     "role": "guard",
-                    "link": {"kind": "modbus-tcp", "map": sheet, "host": "127.0.0.1", "port": meter_port},
+                    "link": link
+                    or {"kind": "modbus-tcp", "map": sheet, "host": "127.0.0.1", "port": meter_port},
                 }
             },
             "chargepoint": {
@@ -110,8 +111,8 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(*sessions, conditions=None, central=None, boot=True):
-    drawn = site(free_port())
+async def stage(*sessions, conditions=None, central=None, boot=True, link=None):
+    drawn = site(free_port(), **(link or {}))
     world = World(drawn, compile_site(drawn), conditions or Conditions(), sessions, 1, START)
     async with (central or Central()).listening() as host:
         emulation = Emulation(world, host.url)
