@@ -22,6 +22,7 @@ from controller.defaults import (
 )
 from controller.kernel import kernel
 from controller.topology import CONSUMER, CURRENTS
+from controller.trust import EVERY_PHASE
 from controller.work import Cycle
 
 
@@ -68,6 +69,7 @@ def _compare_with_below(cy: Cycle, g: int) -> None:
         kept["apart_since_ms"] = now
     if now - kept["apart_since_ms"] >= METER_APART_MS:
         grid["implausible"] = 1
+        grid["undirected"] = EVERY_PHASE
         for p in range(3):
             grid["measured_ma"][p] = max(grid["measured_ma"][p], grid["below_ma"][p])
 

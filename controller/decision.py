@@ -100,6 +100,7 @@ class Note(IntFlag):
     MAINTENANCE = 131072
     EMERGENCY_STOP = 262144
     OUT_OF_SERVICE = 524288
+    OVER_EXPORT = 1 << 22
 
 
 GRID_DECISION = np.dtype(
@@ -175,6 +176,7 @@ class StorageBecause(IntEnum):
     EXPORT = 13  # a limit of export
     EXPORT_PANIC = 14
     STOPPED = 15  # maintenance, emergency stop
+    DIRECTION = 16  # nobody knows in which direction the current flows at a guard
 
 
 _DEVICE_DECISION = [

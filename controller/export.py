@@ -14,6 +14,7 @@ from controller.commitments import tolerance_ma
 from controller.decision import Alarm, StorageBecause
 from controller.defaults import (
     CURTAIL_EVERY_MS,
+    CYCLE_MS,
     EXPORT_BAND_MA,
     EXPORT_PANIC_MIN_MA,
     GUESS_EVERY_MS,
@@ -32,6 +33,7 @@ from controller.defaults import (
     UNLIMITED_MA,
 )
 from controller.kernel import kernel
+from controller.limits import is_hot
 from controller.storage import (
     has_shown,
     hear_answer,
@@ -49,43 +51,96 @@ W_FREE = int(StorageBecause.FREE)
 W_EXPORT = int(StorageBecause.EXPORT)
 W_EXPORT_PANIC = int(StorageBecause.EXPORT_PANIC)
 W_UNHEARD = int(StorageBecause.UNHEARD)
+W_DIRECTION = int(StorageBecause.DIRECTION)
 W_STOPPED = int(StorageBecause.STOPPED)
 
 
 @kernel
 def watch_export(cy: Cycle) -> None:
     """Limits of export, what flows back beyond them, and whether that has lasted for too long."""
-    if len(cy.built_batteries) + len(cy.built_inverters) == 0:
-        return
-    now = cy.clock[0]["now_ms"]
+    devices = len(cy.built_batteries) + len(cy.built_inverters) > 0
     for i in range(len(cy.built_inverters)):
         hear_answer(cy.seen_inverters[i], cy.kept_inverters[i])
         _guess_sun(cy, i)
+        if not _can_curtail(cy, i):
+            count_unseen(cy, cy.built_inverters[i], cy.built_inverters[i]["max_ma"])
     for g in range(len(cy.grids)):
-        grid = cy.grids[g]
-        kept = cy.kept_grids[g]
-        far = False
-        for line in range(LINES):
-            limit = _limit(cy, g, line)
-            flows_back = _flows_back(cy, g, line)
-            grid["excess_ma"][line] = -UNLIMITED_MA
-            if limit >= UNLIMITED_MA:
-                continue
-            margin = min(cy.built_grids[g]["margin_ma"][0], limit * MARGIN_PER_MILLE // 1000 + EXPORT_BAND_MA)
-            grid["excess_ma"][line] = UNKNOWN
-            if flows_back != UNKNOWN:
-                grid["excess_ma"][line] = flows_back - limit + margin
-                if flows_back > limit:
-                    grid["over_export"] = 1
-                far = far or flows_back > max(limit * PANIC_PER_MILLE // 1000, limit + EXPORT_PANIC_MIN_MA)
-        if not far:
-            kept["export_since_ms"] = NEVER
-        elif kept["export_since_ms"] == NEVER:
-            kept["export_since_ms"] = now
-        patience = grid["blind_ms"] + LINK_MS + _slowest_ms(cy) + PANIC_PENDING_MS
-        if far and now - kept["export_since_ms"] >= patience:
-            kept["export_panic_ms"] = now + PANIC_HOLD_MS
-        grid["export_panic"] = int(kept["export_panic_ms"] > now)
+        if devices or _flows_back_at_all(cy, g):
+            _watch_grid(cy, g)
+
+
+@kernel
+def _flows_back_at_all(cy: Cycle, g: int) -> bool:
+    """Whether there is anything to watch where nothing can be steered."""
+    grid = cy.grids[g]
+    kept = cy.kept_grids[g]
+    if kept["export_since_ms"] != NEVER or kept["export_panic_ms"] != NEVER:
+        return True
+    if grid["guarded"] == 0:
+        return False
+    measured = grid["measured_ma"]
+    return bool(measured[0] < 0 or measured[1] < 0 or measured[2] < 0)
+
+
+@kernel
+def _watch_grid(cy: Cycle, g: int) -> None:
+    """A fuse does not know the direction: beyond it its heat and its line of panic count backwards too."""
+    now = cy.clock[0]["now_ms"]
+    grid = cy.grids[g]
+    kept = cy.kept_grids[g]
+    far = False
+    hot = False
+    for line in range(LINES):
+        limit = _limit(cy, g, line)
+        grid["excess_ma"][line] = -UNLIMITED_MA
+        if limit >= UNLIMITED_MA:
+            continue
+        grid["excess_ma"][line] = UNKNOWN
+        flows_back = _flows_back(cy, g, line)
+        if flows_back == UNKNOWN:
+            continue
+        grid["excess_ma"][line] = flows_back - limit + _margin(cy, g, limit)
+        if flows_back > limit:
+            grid["over_export"] = 1
+        far = far or flows_back > _panic_line(cy, g, line, limit)
+        if line < TOGETHER:
+            hot = hot or (flows_back > cy.built_grids[g]["limit_ma"][line] and is_hot(cy, g, line))
+    if not far:
+        kept["export_since_ms"] = NEVER
+    elif kept["export_since_ms"] == NEVER:
+        kept["export_since_ms"] = now
+    patience = grid["blind_ms"] + LINK_MS + _slowest_ms(cy) + PANIC_PENDING_MS
+    if hot or (far and now - kept["export_since_ms"] >= patience):
+        kept["export_panic_ms"] = now + PANIC_HOLD_MS
+    elif kept["export_panic_ms"] <= now:
+        kept["export_panic_ms"] = NEVER
+    grid["export_panic"] = int(kept["export_panic_ms"] != NEVER)
+
+
+@kernel
+def _margin(cy: Cycle, g: int, limit: int) -> int:
+    """By how much what flows back is kept under a limit: as the site file says, else a little."""
+    built = cy.built_grids[g]
+    if built["export_margin_ma"] < UNLIMITED_MA:
+        return int(min(built["export_margin_ma"], limit))
+    return int(min(built["margin_ma"][0], limit * MARGIN_PER_MILLE // 1000 + EXPORT_BAND_MA))
+
+
+@kernel
+def _panic_line(cy: Cycle, g: int, line: int, limit: int) -> int:
+    """Beyond it whatever feeds in goes off; on a phase never above the line of panic of its fuse."""
+    built = cy.built_grids[g]
+    beyond = max(limit * PANIC_PER_MILLE // 1000, limit + EXPORT_PANIC_MIN_MA)
+    if built["export_panic_ma"] < UNLIMITED_MA:
+        beyond = limit + built["export_panic_ma"]
+    return int(beyond if line == TOGETHER else min(beyond, built["panic_ma"][line]))
+
+
+@kernel
+def _can_curtail(cy: Cycle, i: int) -> bool:
+    """Whether it hears limits and has not been seen to ignore them."""
+    online = cy.seen_inverters[i]["online"] == 1
+    return bool(cy.built_inverters[i]["curtailable"] == 1 and online and cy.kept_inverters[i]["ignored"] == 0)
 
 
 @kernel
@@ -111,7 +166,8 @@ def _guess_sun(cy: Cycle, i: int) -> None:
         kept["sun_ma"] = min(max(kept["sun_ma"], feeds + step), built["max_ma"])
         kept["guessed_at_ms"] = now
     root = cy.leaves_first[len(cy.leaves_first) - 1]
-    cy.grids[root]["hidden_ma"] += max(kept["sun_ma"] - feeds, 0) * built["phases"]
+    if cy.grids[root]["undirected"] == 0:  # else what is hidden might be no surplus at all
+        cy.grids[root]["hidden_ma"] += max(kept["sun_ma"] - feeds, 0) * built["phases"]
 
 
 @kernel
@@ -125,9 +181,11 @@ def _limit(cy: Cycle, g: int, line: int) -> int:
 
 @kernel
 def _flows_back(cy: Cycle, g: int, line: int) -> int:
-    """What flows back at the guard meter; UNKNOWN where nobody measures."""
+    """What flows back at the guard meter; UNKNOWN where nobody measures, or not in which direction."""
     grid = cy.grids[g]
     if grid["guarded"] == 0 or grid["ageing"] == 1:
+        return UNKNOWN
+    if grid["undirected"] != 0 and (line == TOGETHER or grid["undirected"] & (1 << line) != 0):
         return UNKNOWN
     if line < TOGETHER:
         return int(-grid["measured_ma"][line])
@@ -157,7 +215,8 @@ def steer_inverters(cy: Cycle) -> None:
         left = cy.inverters[i]["feeds_ma"] - cy.kept_inverters[i]["target_ma"]
         if left > 0:
             _count_down(cy, cy.built_inverters[i], left)
-        _count_unseen(cy, i)
+        if _can_curtail(cy, i):
+            count_unseen(cy, cy.built_inverters[i], cy.kept_inverters[i]["target_ma"])
 
 
 @kernel
@@ -225,7 +284,8 @@ def _target(cy: Cycle, i: int) -> int:
                 alone = max(_limit(cy, g, line) - grid["unseen_ma"][line], 0) // load
                 if alone < most:
                     most = alone
-                    _because(work, W_UNHEARD, g, line)
+                    blind = grid["guarded"] == 0 or grid["ageing"] == 1
+                    _because(work, W_UNHEARD if blind else W_DIRECTION, g, line)
             elif -excess // load < free:
                 free = -excess // load
                 if work["feeds_ma"] + free < built["max_ma"]:
@@ -239,13 +299,12 @@ def _target(cy: Cycle, i: int) -> int:
 
 
 @kernel
-def _count_unseen(cy: Cycle, i: int) -> None:
-    """What an inverter may feed in where nobody measures is not left for the next one."""
-    built = cy.built_inverters[i]
+def count_unseen(cy: Cycle, built: Any, feeds_ma: int) -> None:
+    """What one may feed in where nobody measures is not left for the next one."""
     for d in range(built["depth"]):
         unseen = cy.grids[built["path"][d]]["unseen_ma"]
         for line in range(LINES):
-            unseen[line] += cy.kept_inverters[i]["target_ma"] * loads(built, line)
+            unseen[line] += feeds_ma * loads(built, line)
 
 
 @kernel
@@ -279,7 +338,8 @@ def _order(cy: Cycle, i: int, target: int) -> None:
     if built["curtailable"] == 0 or cy.seen_inverters[i]["online"] == 0:
         return
     shown = has_shown(cy, kept, built)
-    at_once = work["why"] == W_EXPORT_PANIC or work["why"] == W_STOPPED or work["why"] == W_UNHEARD
+    at_once = work["why"] == W_EXPORT_PANIC or work["why"] == W_STOPPED
+    at_once = at_once or work["why"] == W_UNHEARD or work["why"] == W_DIRECTION
     lower = target < kept["target_ma"] - SETPOINT_STEP_MA or (target == 0 and kept["target_ma"] > 0)
     rested = kept["eased_at_ms"] == NEVER or now - kept["eased_at_ms"] >= CURTAIL_EVERY_MS
     for b in range(len(cy.built_batteries)):
@@ -310,7 +370,7 @@ def export_room(cy: Cycle, built: Any, gives_ma: int) -> int:
             if load == 0 or excess == -UNLIMITED_MA:
                 continue
             if excess == UNKNOWN:
-                room = min(room, _limit(cy, built["path"][d], line) // load)
+                room = min(room, (_limit(cy, built["path"][d], line) - grid["unseen_ma"][line]) // load)
             else:
                 room = min(room, -excess // load + gives_ma)
         if grid["export_panic"] == 1:
@@ -337,5 +397,7 @@ def report_export(cy: Cycle) -> None:
             alarm |= A_OVER_EXPORT
         if cy.grids[g]["export_panic"] == 1:
             alarm |= A_EXPORT_PANIC
+        if alarm != 0:
+            site["next_ms"] = min(site["next_ms"], cy.clock[0]["now_ms"] + CYCLE_MS)
         cy.wanted_grids[g]["alarm"] |= alarm
         site["alarm"] |= alarm

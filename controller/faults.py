@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from controller import electrical
 from controller.defaults import MAX_DEPTH
+from controller.doubts import export_remarks, schedule_remarks
 from controller.external import Place, ProfileSet, instruction_faults
 from controller.outage import fallback_faults, safe_current_faults
 
 if TYPE_CHECKING:
-    from controller.calendar import TimeOfUse
-    from controller.site import Chargepoint, Connector, Grid, Meter, Site
+    from controller.site import Battery, Chargepoint, Connector, Meter, Site
 
 
 def faults(site: Site) -> Iterator[str]:
@@ -35,26 +34,9 @@ def faults(site: Site) -> Iterator[str]:
 def remarks(site: Site) -> Iterator[str]:
     """What a valid drawing says and the fuses will not let it do, one sentence each."""
     for name, grid in site.grid.items():
+        yield from export_remarks(site, name, grid)
         for number, schedule in enumerate(grid.time_of_use, start=1):
-            yield from _schedule_remarks(site, name, grid, f"[grid.{name}.time_of_use {number}]", schedule)
-
-
-def _schedule_remarks(site: Site, name: str, grid: Grid, place: str, schedule: TimeOfUse) -> Iterator[str]:
-    for segment in schedule.segment:
-        limit, fuse_ma = segment.limit(), [electrical.milliamps(amps) for amps in grid.max_current_a]
-        wider = limit.sum_ma >= sum(fuse_ma)
-        if wider and all(ma >= fuse for ma, fuse in zip(limit.phase_ma, fuse_ma, strict=True)):
-            yield (
-                f"{place} from {segment.begin} to {segment.end} allows more than the fuse of {name};"
-                " the fuse holds, so the segment limits nothing."
-            )
-    under = [outlet for _, box, outlet in site.connectors() if name in site.path(box.fed_by)]
-    least_a = sum(outlet.min_current_a for outlet in under)
-    if schedule.keep_6a and least_a > min(grid.max_current_a):
-        yield (
-            f"{place} keep_6a: {len(under)} connectors at their minimum may take {least_a:g} A on a fuse of"
-            f" {min(grid.max_current_a):g} A; the fuse holds, so not all of them keep it at once."
-        )
+            yield from schedule_remarks(site, name, grid, f"[grid.{name}.time_of_use {number}]", schedule)
 
 
 def _profile_faults(site: Site) -> Iterator[str]:
@@ -126,6 +108,8 @@ def _reference_faults(site: Site) -> Iterator[str]:
 
 
 def _meter_faults(site: Site, name: str, meter: Meter) -> Iterator[str]:
+    if meter.measures == "magnitudes" and meter.role == "guard":
+        yield from _direction_faults(site, name, meter)
     if meter.measures != "total_power":
         if meter.phases_differ_a is not None:
             yield f'[meter.{name}] phases_differ_a: is for measures = "total_power" only; take it out.'
@@ -140,6 +124,25 @@ def _meter_faults(site: Site, name: str, meter: Meter) -> Iterator[str]:
             f'[meter.{name}] measures: "total_power" hides what one phase takes behind what another feeds in,'
             f" and [grid.{meter.grid}] feeds_in; use a meter with currents."
         )
+
+
+def _direction_faults(site: Site, name: str, meter: Meter) -> Iterator[str]:
+    if meter.grid not in site.grid or site.grid[meter.grid].fed_by is not None:
+        return
+    for battery, drawn in site.battery.items():
+        for strategy in ("self_consumption", "peak_shaving"):
+            if strategy in _strategies(drawn):
+                yield (
+                    f'[battery.{battery}] strategy: "{strategy}" must know which way the current of the'
+                    f" connection flows, and [meter.{name}] measures magnitudes; use a meter with currents,"
+                    ' or the strategy "manual" or "standby".'
+                )
+
+
+def _strategies(battery: Battery) -> set[str]:
+    """What it does by itself and by the clock."""
+    segments = [segment for schedule in battery.schedule for segment in schedule.segment]
+    return {battery.strategy, *(segment.word() for segment in segments)}
 
 
 def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:

@@ -44,6 +44,7 @@ FROM_OUTSIDE = int(Note.LIMIT_FROM_OUTSIDE)
 MAINTENANCE = int(Note.MAINTENANCE)
 EMERGENCY = int(Note.EMERGENCY_STOP)
 OUT_OF_SERVICE = int(Note.OUT_OF_SERVICE)
+OVER_EXPORT = int(Note.OVER_EXPORT)
 LIMITS = BY_TOU | BY_PROFILE | FROM_OUTSIDE
 
 FAULTED = int(Status.FAULTED)
@@ -66,6 +67,8 @@ def note_grids(cy: Cycle) -> None:
         for p in range(3):
             if grid["guarded"] == 1 and grid["measured_ma"][p] > grid["limit_ma"][p]:
                 note |= OVERSHOOT
+        if grid["over_export"] == 1:
+            note |= OVER_EXPORT
         note |= _stop_note(cy.seen_grids[g]["stop"])
         cy.wanted_grids[g]["note"] = note
 

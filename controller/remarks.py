@@ -116,4 +116,9 @@ NOTES: Final[dict[Note, Remark]] = {
         "it followed no order while a fuse was overloaded, and was stopped",
         "Have {identity} repaired, then release it.",
     ),
+    Note.OVER_EXPORT: Remark(
+        "Over export limit",
+        "more flows back over {grid} than may",
+        "Nothing to do where inverters are curtailed; else a load, a battery or a smaller plant.",
+    ),
 }

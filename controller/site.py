@@ -96,6 +96,10 @@ class Grid(_Table):
     max_export_a: PhaseAmps | None = None
     """Most that may flow back, left out: as much as the fuse lets in."""
     max_export_w: Power | None = None
+    export_margin_a: Amps | None = None
+    """Band under a limit of export that is kept free, left out: 0.5 A and 3 %."""
+    export_panic_a: Amps | None = None
+    """So far above a limit of export whatever feeds in goes off, left out: 2 A or a tenth of it."""
     solar: Literal["off", "boost", "solar_only"] | None = None
     """How cars charge with surplus of sun, left out: as under the feeding grid."""
     solar_start_s: Annotated[float, Field(strict=True, ge=0, le=3600)] = SOLAR_START_MS / 1000

@@ -27,6 +27,7 @@ DEVICE_REASONS: Final[dict[StorageBecause, str]] = {
     StorageBecause.FREE: "nothing limits it",
     StorageBecause.EXPORT: "no more may flow back over {where}",
     StorageBecause.EXPORT_PANIC: "far too much flowed back over {where}",
+    StorageBecause.DIRECTION: "the meter of {where} does not surely tell which way the current flows",
     StorageBecause.STOPPED: "somebody has stopped it",
 }
 

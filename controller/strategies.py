@@ -23,7 +23,7 @@ from controller.defaults import (
     UNKNOWN,
     UNLIMITED_MA,
 )
-from controller.export import export_room
+from controller.export import count_unseen, export_room
 from controller.kernel import kernel
 from controller.storage import has_shown, loads, put_battery, report_device, resend_device, wants_resend
 from controller.topology import MANUAL, PEAK_SHAVING, STANDBY
@@ -42,6 +42,7 @@ W_NO_ROOM = int(StorageBecause.NO_ROOM)
 W_UNHEARD = int(StorageBecause.UNHEARD)
 W_NOT_OBEYING = int(StorageBecause.NOT_OBEYING)
 W_STOPPED = int(StorageBecause.STOPPED)
+W_DIRECTION = int(StorageBecause.DIRECTION)
 
 
 @kernel
@@ -62,6 +63,8 @@ def steer_batteries(cy: Cycle) -> None:
         _narrow_to_charge(cy, b)
         _narrow_to_room(cy, b)
         _order(cy, b)
+        kept = cy.kept_batteries[b]
+        count_unseen(cy, cy.built_batteries[b], max(-kept["target_ma"], -kept["lowest_ma"], 0))
         given = work["wish_ma"] * cy.built_batteries[b]["phases"]
         if net != UNKNOWN:
             net += given
@@ -72,10 +75,10 @@ def steer_batteries(cy: Cycle) -> None:
 def _net_without_batteries(cy: Cycle, root: int) -> int:
     """What the connection would take over its phases without batteries and with the sun it curtails.
 
-    UNKNOWN when nobody measures.
+    UNKNOWN when nobody measures, or not in which direction.
     """
     grid = cy.grids[root]
-    if grid["guarded"] == 0 or grid["ageing"] == 1:
+    if grid["guarded"] == 0 or grid["ageing"] == 1 or grid["undirected"] != 0:
         return UNKNOWN
     net = 0
     for p in range(3):
@@ -162,6 +165,9 @@ def _wish(cy: Cycle, b: int, net: int, base: int) -> int:
         return int(seen["setpoint_ma"])
     if net == UNKNOWN or work["commandable"] == 0:
         work["why"] = W_UNHEARD
+        root = cy.leaves_first[len(cy.leaves_first) - 1]
+        if cy.grids[root]["undirected"] != 0 and cy.grids[root]["ageing"] == 0:
+            work["why"] = W_DIRECTION
         return 0
     if strategy == PEAK_SHAVING:
         return _shave(cy, b, net)

@@ -38,6 +38,8 @@ GRID = np.dtype(
         ("uncontrolled_ma", "i8", (3,)),  # declared, where nobody measures
         ("export_ma", "i8", (3,)),  # most that may flow back
         ("export_sum_ma", "i8"),
+        ("export_margin_ma", "i8"),  # band under its limits of export, UNLIMITED_MA: a little
+        ("export_panic_ma", "i8"),  # so far above them whatever feeds in goes off, UNLIMITED_MA: a little
         ("worst_load_ma", "i8", (3,)),  # declared for the dead controller
         ("dead_load_ma", "i8", (3,)),  # the same as its rule counts it, with what batteries do alone
         ("accepted", "i8"),  # 1: somebody answers for a site that is not safe without its controller
@@ -219,6 +221,9 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
         row["export_sum_ma"] = row["power_ma"]
         if grid.max_export_w is not None:
             row["export_sum_ma"] = _together_ma(grid.max_export_w)
+        for key in ("export_margin", "export_panic"):
+            amps = getattr(grid, f"{key}_a")
+            row[f"{key}_ma"] = UNLIMITED_MA if amps is None else electrical.milliamps(amps)
         row["unbalance_ma"] = UNLIMITED_MA
         if grid.max_unbalance_a is not None:
             row["unbalance_ma"] = electrical.milliamps(grid.max_unbalance_a)
@@ -229,7 +234,7 @@ def _grids(site: Site, names: tuple[str, ...]) -> Table:
             row["limit_ma"][phase] = limit_ma
             row["margin_ma"][phase] = grid.margin_ma(limit_ma)
             back_a = (grid.max_export_a or grid.max_current_a)[own]
-            row["export_ma"][phase] = electrical.milliamps(back_a)
+            row["export_ma"][phase] = min(electrical.milliamps(back_a), limit_ma)
             row["panic_ma"][phase] = grid.panic_ma(limit_ma)
             row["uncontrolled_ma"][phase] = electrical.milliamps((grid.uncontrolled_a or (0, 0, 0))[own])
             row["dead_load_ma"][phase] = electrical.milliamps(dead_load_a(site, name, own))

@@ -29,6 +29,7 @@ from controller.session import book_every_phase
 from controller.topology import GUARD, MAGNITUDES, TOTAL_POWER
 from controller.work import Cycle
 
+EVERY_PHASE = 7  # as bits
 TOO_MUCH = 10  # a reading above this many times the rating of the outlet is no reading
 
 
@@ -59,6 +60,8 @@ def believe_meters(cy: Cycle) -> None:
         if built["role"] == GUARD and kept["lost"] == 0 and kept["at_ms"] != NEVER:
             grid["guarded"] = 1
             grid["measured_at_ms"] = kept["at_ms"]
+            in_doubt = built["measures"] == MAGNITUDES or kept["swapped"] == 1
+            grid["undirected"] = EVERY_PHASE if in_doubt else kept["reversed"]
             for p in range(3):
                 grid["measured_ma"][p] = _worst_of(kept, p)
 

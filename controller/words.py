@@ -269,7 +269,8 @@ GRID_ALARMS: Final[dict[Alarm, Advice]] = {
     ),
     Alarm.OVER_EXPORT: Advice(
         "More flows back over {grid} than may.",
-        "Inverters are being curtailed. If it lasts longer than a minute, check that they take limits.",
+        "Inverters that take limits are being curtailed. If it lasts longer than a minute, check that they"
+        " do, and that none is missing from the site file.",
     ),
     Alarm.EXPORT_PANIC: Advice(
         "Far too much flowed back over {grid}. Every inverter and battery under it has been told to stop.",

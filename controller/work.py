@@ -30,6 +30,7 @@ WORK_GRID = np.dtype(
         ("ageing", "i8"),  # 1: its meter has not been heard for a while
         ("held", "i8"),  # 1: nothing is raised under it
         ("panic", "i8"),
+        ("undirected", "i8"),  # phases of which its guard does not surely tell the direction, as bits
         ("load_ma", "i8", (LINES,)),  # uncontrolled load used in room and book
         ("committed_ma", "i8", (LINES,)),  # sum K
         ("targets_ma", "i8", (LINES,)),  # sum T

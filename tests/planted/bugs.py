@@ -271,6 +271,24 @@ BUGS = {
         "(higher and shown and rested and target < 0)",
         "test_export.py::test_a_curtailed_inverter_is_eased_when_load_comes_and_freed_when_there_is_room_for_all_of_it",
     ),
+    "more may flow back than the fuse bears": Bug(
+        "topology.py",
+        "min(electrical.milliamps(back_a), limit_ma)",
+        "electrical.milliamps(back_a)",
+        "test_export.py::test_what_flows_back_is_brought_under_the_tightest_limit_of_export",
+    ),
+    "a fuse that is hot from what flows back is left alone": Bug(
+        "export.py",
+        'hot = hot or (flows_back > cy.built_grids[g]["limit_ma"][line] and is_hot(cy, g, line))',
+        "hot = hot or False",
+        "test_export.py::test_a_fuse_that_is_hot_from_what_flows_back_ends_the_discharge_of_a_battery",
+    ),
+    "without direction nothing flows back": Bug(
+        "trust.py",
+        'grid["undirected"] = EVERY_PHASE if in_doubt else kept["reversed"]',
+        'grid["undirected"] = 0',
+        "test_export.py::test_without_direction_inverters_may_give_no_more_than_may_flow_back",
+    ),
     "a building that trembles moves orders": Bug(
         "orders.py",
         "if worth and (alone or _in_the_way(cy, c)):",
