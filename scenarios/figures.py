@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from controller.defaults import ANSWER_MS, CYCLE_MS, DOWN_MS, NEVER, RESEND_MS, UP_MS
+from controller.defaults import ANSWER_MS, CYCLE_MS, DOWN_MS, RESEND_MS, UP_MS
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.kernel import direct, kernel
 from controller.site import Connector
 from controller.table import Table
 from scenarios.scenario import Story
 from twin import vehicles
+from twin.conditions import Conditions
 from twin.world import World
 
 DIPS: Final = 512  # lows of U that the sliding minimum remembers; more are merged to the later one
@@ -244,7 +245,7 @@ class Served:
     @property
     def share(self) -> float:
         """Delivered of possible, 0..1."""
-        return min(1.0, self.delivered_wh / self.possible_wh)
+        return min(1.0, max(0.0, self.delivered_wh / self.possible_wh))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,7 @@ class Figures:
     exported_kwh: float
     curtailed_kwh: float
     battery_given_kwh: float
+    cars_given_kwh: float
     writes_per_connector_day: float
     cycles: int
     wall_s: float
@@ -284,15 +286,14 @@ class Figures:
 
 def possible_wh(story: Story, session: Any, until_ms: int) -> float:
     """What the car would take at its own maximum and the outlet's, from its card until then."""
-    return _possible_wh(session, until_ms, _outlets(story)[session.connector])
+    return _possible_wh(session, until_ms, _outlets(story)[session.connector], story.conditions)
 
 
-def _possible_wh(session: Any, until_ms: int, outlet: Connector) -> float:
-    row = np.zeros(1, vehicles.OUTLET)
-    car = session.car.at(outlet)
-    for name in ("plugged", "powered", "transaction"):
-        row[name] = 1
-    row["decays_at_ms"] = row["react_at_ms"] = NEVER
+def _possible_wh(session: Any, until_ms: int, outlet: Connector, conditions: Conditions) -> float:
+    row = vehicles.free(1)
+    row["feed_factor"], row["lift"] = conditions.dc_power_factor, conditions.lift
+    car = session.car.at(outlet, conditions.dc_power_factor)
+    row["plugged"] = row["transaction"] = 1
     row["pilot_ma"] = min(round(outlet.max_current_a * 1000), session.cable_ma or vehicles.FAR_MS)
     row["direct"] = outlet.kind == "dc"
     vehicles.seat(row[0], car, session.energy_wh)
@@ -317,7 +318,7 @@ def served(story: Story, world: World) -> tuple[Served, ...]:
         until_ms = min(session.plug_out_ms, world.now_ms)
         delivered_wh = stay.delivered_wh
         if not stay.over:
-            delivered_wh = float(world.outlets[session.connector]["energy_wh"]) - stay.began_wh
+            delivered_wh = world.net_wh(session.connector) - stay.began_wh
         found.append(
             Served(
                 key=session.key,
@@ -325,7 +326,7 @@ def served(story: Story, world: World) -> tuple[Served, ...]:
                 plug_in_ms=session.plug_in_ms,
                 until_ms=until_ms,
                 asked_wh=session.energy_wh,
-                possible_wh=_possible_wh(session, until_ms, outlets[session.connector]),
+                possible_wh=_possible_wh(session, until_ms, outlets[session.connector], story.conditions),
                 delivered_wh=delivered_wh,
             )
         )
@@ -369,10 +370,11 @@ def judge(
         longest_over_s=int(tally.rows["longest_ms"].max()) / 1000,
         fuse_trips=int(world.boards["trips"].sum()),
         most_starts=int(tally.starts[:, 0].max(initial=0)),
-        imported_kwh=float(tally.rows["in_as"][root]) * _KWH,
-        exported_kwh=float(tally.rows["back_as"][root]) * _KWH,
+        imported_kwh=float(tally.rows["in_as"][root]) * _KWH / story.conditions.lift,
+        exported_kwh=float(tally.rows["back_as"][root]) * _KWH / story.conditions.lift,
         curtailed_kwh=float(world.panels["curtailed_wh"].sum()) / 1000,
         battery_given_kwh=float(world.cells["discharged_wh"].sum()) / 1000,
+        cars_given_kwh=float(world.outlets["given_wh"].sum()) / 1000,
         writes_per_connector_day=writes / max(1, len(world.outlets)) / (story.length_ms / 86_400_000),
         cycles=cycles,
         wall_s=wall_s,

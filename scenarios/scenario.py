@@ -71,8 +71,11 @@ class Generated(_Table):
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
-    def crowd(self, folder: Path, connectors: Sequence[int]) -> Crowd:
-        """Who may come to connectors of so much power (mA times phases). Raises SiteError."""
+    def crowd(self, folder: Path, connectors: Sequence[int], direct: frozenset[int] = frozenset()) -> Crowd:
+        """Who may come to connectors of so much power (mA times phases), some of them DC.
+
+        Raises SiteError.
+        """
         # Mesa costs more than a second: only those who want drivers pay it.
         from twin.drivers import Crowd
 
@@ -91,7 +94,7 @@ class Generated(_Table):
         if lines:
             raise SiteError(lines)
         days = None if self.holidays is None else frozenset(self.holidays)
-        return Crowd(drivers, connectors, habits, fleet, days, self.patience_s, self.outside_c)
+        return Crowd(drivers, connectors, habits, fleet, days, self.patience_s, self.outside_c, direct)
 
 
 class LoadProfile(Series):
@@ -248,8 +251,11 @@ def load(path: Path | str, *, seed: int | None = None, mode: Mode | None = None)
 def _expectation_faults(scenario: Scenario) -> Iterator[str]:
     # Imported here: figures come from a run, and a run needs scenarios.
     from scenarios.figures import Figures
+    from scenarios.strain import Strained
 
-    known = Figures.names()
+    known = [*Figures.names(), *Strained.names()]
+    if "transformer_percent" in scenario.expect and scenario.conditions.transformer is None:
+        yield "[expect] transformer_percent: there is no transformer; give [conditions.transformer] kva."
     for name in scenario.expect:
         if name not in known:
             close = get_close_matches(name, known, n=1)
@@ -309,8 +315,10 @@ def prepare(scenario: Scenario) -> Story:
     else:
         from twin.drivers import come
 
-        strengths = [round(outlet.max_current_a * 1000) * outlet.phases for _, _, outlet in site.connectors()]
-        crowd = scenario.sessions.crowd(folder, strengths)
+        outlets = [outlet for _, _, outlet in site.connectors()]
+        strengths = [round(outlet.max_current_a * 1000) * outlet.phases for outlet in outlets]
+        direct = frozenset(row for row, outlet in enumerate(outlets) if outlet.kind == "dc")
+        crowd = scenario.sessions.crowd(folder, strengths, direct)
         sessions = come(crowd, start_utc, length_ms, zone, scenario.seed)
     return Story(
         name=scenario.name,

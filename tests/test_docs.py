@@ -25,7 +25,9 @@ from hardware.storage_maps import Told as Written
 from scenarios.figures import Figures
 from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario, Wishes
 from scenarios.size import Building, Study, StudyChargepoint
+from scenarios.strain import Strained
 from twin import conditions, faults
+from twin.cards import CardTerms
 from twin.habits import Habit
 from twin.outside import Told
 from twin.sources import Motor
@@ -169,7 +171,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "`[conditions.transformer]`", conditions.Transformer),
         ("scenarios.md", "`[conditions.pauses]`", conditions.Pauses),
         ("scenarios.md", "`[conditions.sleepers]`", conditions.Sleepers),
-        ("scenarios.md", "`[conditions.card.NUMBER]`", conditions.CardTerms),
+        ("scenarios.md", "`[conditions.card.NUMBER]`", CardTerms),
         ("scenarios.md", "The study", Study),
         ("scenarios.md", "`[chargepoint]` of a study", StudyChargepoint),
         ("scenarios.md", "`[building]`", Building),
@@ -198,7 +200,7 @@ def test_every_kind_of_fault_is_documented_with_the_keys_it_needs():
 
 
 def test_every_figure_that_an_expectation_may_bound_is_named():
-    assert set(rows(chapter("scenarios.md", "Names of figures"))) == set(Figures.names())
+    assert set(rows(chapter("scenarios.md", "Names of figures"))) == {*Figures.names(), *Strained.names()}
 
 
 def test_every_register_map_is_named():

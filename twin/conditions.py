@@ -15,6 +15,7 @@ from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.quantities import FrozenTable
 from controller.site import RotationText, Site
 from controller.table import Table
+from twin.cards import CardTerms
 from twin.faults import Fault, Share
 from twin.protection import CURVES
 
@@ -77,16 +78,6 @@ class Sleepers(FrozenTable):
     """Offers above 6 A, after the one that finds it asleep, until it wakes."""
 
 
-class CardTerms(FrozenTable):
-    """What the card list says of a card."""
-
-    weight_percent: Annotated[int, Field(ge=1, le=1000)] = 100
-    minimum_speed: bool = False
-    never_zero: bool = False
-    priority_class: Annotated[int, Field(ge=0, le=9)] = 0
-    """0: that of the outlet."""
-
-
 class Conditions(FrozenTable):
     """Everything about a site that its drawing does not say."""
 
@@ -100,17 +91,31 @@ class Conditions(FrozenTable):
     """How a grid ("level_1") or a connector ("bay_01/1") really hangs, where the drawing is wrong."""
     fuses: Literal["pessimistic", "curves"] = "pessimistic"
     """When they open: earlier than any standard allows, or by the `breaker` of each grid."""
+    dc_power_factor: Annotated[float, Field(ge=0.5, le=1)] = 1.0
+    """Of every DC chargepoint on its feed; the site file knows only how much of the power it loses."""
     power_factor: dict[str, Annotated[float, Field(gt=0.1, le=1)]] = Field(default_factory=dict)
     """Of the loads on a board; what cars, inverters and batteries take or give is counted as active."""
     cable: dict[str, Cable] = Field(default_factory=dict)
     transformer: Transformer | None = None
     supply_v: Annotated[float, Field(ge=100, le=300)] = float(NOMINAL_VOLTAGE_V)
     """Line to neutral, before the transformer."""
+    voltage: Literal["nominal", "real"] = "nominal"
+    """What makes power of the currents of cars: 230 V, or what transformer and cables leave of `supply_v`."""
     battery_soc: Share = 0.5
     """State of charge of every battery when the story begins."""
     proven: bool = True
     """The controller starts with boxes it knows to obey; false: as after losing its journal."""
     faults: tuple[Fault, ...] = Field(default=(), alias="fault")
+
+    @property
+    def lift(self) -> float:
+        """Nominal voltage over that of the supply, as far as cars feel it."""
+        return NOMINAL_VOLTAGE_V / self.supply_v if self.voltage == "real" else 1.0
+
+    @property
+    def drops(self) -> bool:
+        """Whether cars feel how much the site draws."""
+        return self.voltage == "real" and (self.transformer is not None or bool(self.cable))
 
     def complaints(self, site: Site) -> Iterator[str]:
         """One sentence for everything that does not fit the site."""

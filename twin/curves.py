@@ -1,8 +1,9 @@
 """What a battery takes over what it still needs: straight pieces, solved in closed form.
 
 Knots go from full to empty: `knot_wh` what is left to take, `knot_ma` the most it then takes on each phase in
-use. The current never falls while more is needed, and above the last knot it stays as it is. Within a piece
-that falls by `fall` mA per Wh taken, a current on the ceiling decays as an exponential.
+use at nominal voltage; where that has sagged the same power takes `lift` times the current. It never falls
+while more is needed, and above the last knot it stays as it is. Within a piece that falls by `fall` mA per Wh
+taken, a current on the ceiling decays as an exponential.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from controller.table import Table
 
 KNOTS: Final = 8
 """A curve has at most so many points."""
-FIELDS: Final = [("knots", "i8"), ("knot_wh", "f8", (KNOTS,)), ("knot_ma", "f8", (KNOTS,))]
+FIELDS: Final = [
+    ("knots", "i8"),
+    ("knot_wh", "f8", (KNOTS,)),
+    ("knot_ma", "f8", (KNOTS,)),
+    ("lift", "f8"),  # nominal voltage over that at the outlet
+]
 _TINY: Final = 1e-9
 
 Points = tuple[tuple[float, float], ...]
@@ -45,7 +51,13 @@ def fall(r: Table, at: int) -> float:
     if at >= r["knots"] - 1:
         return 0.0
     width = r["knot_wh"][at + 1] - r["knot_wh"][at]
-    return float((r["knot_ma"][at + 1] - r["knot_ma"][at]) / width)
+    return float((r["knot_ma"][at + 1] - r["knot_ma"][at]) / width * r["lift"])
+
+
+@kernel
+def floor_ma(r: Table, at: int) -> float:
+    """What the battery takes at this knot: its power at the voltage that there is."""
+    return float(r["knot_ma"][at] * r["lift"])
 
 
 @kernel
@@ -54,7 +66,7 @@ def ceiling_ma(r: Table, need_wh: float) -> float:
     if need_wh <= 0.0 or r["knots"] == 0:
         return 0.0
     at = piece(r, need_wh)
-    return float(r["knot_ma"][at] + fall(r, at) * (need_wh - r["knot_wh"][at]))
+    return float(floor_ma(r, at) + fall(r, at) * (need_wh - r["knot_wh"][at]))
 
 
 @kernel

@@ -90,6 +90,8 @@ class Crowd:
     """Of everybody; left out: as their habit says."""
     outside_c: float | None = None
     """Temperature in which the cars have stood; left out: warm."""
+    direct: frozenset[int] = frozenset()
+    """Rows of the connectors that are DC."""
 
 
 class Driver(mesa.Agent):  # type: ignore[misc]
@@ -112,14 +114,17 @@ class Driver(mesa.Agent):  # type: ignore[misc]
         self.bays = self.liked_bays()
 
     def liked_bays(self) -> tuple[int, ...]:
-        """All connectors, the one taken first before the others."""
+        """All connectors that the car can use, the one taken first before the others."""
         power = np.array(self.site.crowd.connectors)
         near = stream(self.site.seed, "bay", self.name).random(len(power))
         order = np.lexsort((near, -power)) if self.habit.hurry else np.argsort(near)
-        return tuple(int(row) for row in order)
+        model, direct = self.model_bought, self.site.crowd.direct
+        return tuple(row for row in order.tolist() if model.charges_at(direct=row in direct))
 
     def live(self) -> None:
-        """Decide about every visit in turn."""
+        """Decide about every visit in turn; who can use no connector does not come."""
+        if not self.bays:
+            return
         site, habit, full_wh = self.site, self.habit, self.model_bought.usable_wh
         carried_wh, free_ms = 0.0, -10 * DAY_MS
         for begin_ms, end_ms, need_wh, told_ms, card_ms, key in self.wanted():
@@ -165,13 +170,16 @@ class Driver(mesa.Agent):  # type: ignore[misc]
     def told(self, visit: Session, told_ms: int) -> Session:
         """The visit with what its driver is like."""
         habit, patience_s = self.habit, self.site.crowd.patience_s
+        cold, cold_dc = self.model_bought.accepts(self.site.crowd.outside_c)
         return replace(
             visit,
             bays=self.bays,
             patience_ms=round((habit.patience_s if patience_s is None else patience_s) * 1000),
             priority=habit.priority,
+            terms=habit.card,
             moves_after_ms=round(habit.moves_after_s * 1000) if self.moves else None,
-            cold=self.model_bought.accepts(self.site.crowd.outside_c),
+            cold=cold,
+            cold_dc=cold_dc,
             told_out_ms=told_ms,
         )
 

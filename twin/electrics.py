@@ -23,6 +23,7 @@ BOARD = np.dtype(
         ("own_ma", "i8", (3,)),  # uncontrolled load on this board itself; generation is negative
         ("load_ma", "i8", (3,)),  # the same with its inverters and all boards under it
         ("cars_ma", "i8", (3,)),  # what all connectors under it draw
+        ("given_ma", "i8", (3,)),  # what their cars feed back, positive
         ("charge_ma", "i8", (3,)),  # what all batteries under it take
         ("discharge_ma", "i8", (3,)),  # what they give, positive
         ("relied_ma", "i8", (3,)),  # the part of it that the site file lets count for fuses
@@ -80,6 +81,7 @@ def flow(
             boards[g]["load_ma"][p] = own_ma
             boards[g]["reactive_ma"][p] = max(own_ma, 0) * boards[g]["lag_permille"] // 1000
             boards[g]["cars_ma"][p] = 0
+            boards[g]["given_ma"][p] = 0
             boards[g]["charge_ma"][p] = 0
             boards[g]["discharge_ma"][p] = 0
             boards[g]["relied_ma"][p] = 0
@@ -88,20 +90,23 @@ def flow(
     for c in range(len(outlets)):
         for own in range(3):
             draw = outlets[c]["draw_ma"][own]
-            if draw != 0:
+            if draw > 0:
                 boards[connectors[c]["path"][0]]["cars_ma"][connectors[c]["phase"][own]] += draw
+            elif draw < 0:
+                boards[connectors[c]["path"][0]]["given_ma"][connectors[c]["phase"][own]] -= draw
     for order in range(len(leaves_first)):
         g = leaves_first[order]
         parent = grids[g]["parent"]
         for p in range(3):
             stored = boards[g]["charge_ma"][p] - boards[g]["discharge_ma"][p]
-            active_ma = boards[g]["load_ma"][p] + boards[g]["cars_ma"][p] + stored
+            active_ma = boards[g]["load_ma"][p] + boards[g]["cars_ma"][p] - boards[g]["given_ma"][p] + stored
             boards[g]["active_ma"][p] = active_ma
             boards[g]["current_ma"][p] = together_ma(active_ma, boards[g]["reactive_ma"][p])
             if parent >= 0:
                 boards[parent]["reactive_ma"][p] += boards[g]["reactive_ma"][p]
                 boards[parent]["load_ma"][p] += boards[g]["load_ma"][p]
                 boards[parent]["cars_ma"][p] += boards[g]["cars_ma"][p]
+                boards[parent]["given_ma"][p] += boards[g]["given_ma"][p]
                 boards[parent]["charge_ma"][p] += boards[g]["charge_ma"][p]
                 boards[parent]["discharge_ma"][p] += boards[g]["discharge_ma"][p]
                 boards[parent]["relied_ma"][p] += boards[g]["relied_ma"][p]

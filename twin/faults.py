@@ -288,6 +288,24 @@ class DrawsOver(_Fault):
         world.touch()
 
 
+class FeedsBack(_Fault):
+    """The car at a chargepoint feeds back: somebody else has told it to, this controller never does."""
+
+    kind: Literal["car_feeds_back"]
+    chargepoint: str
+    current_a: Annotated[float, Field(gt=0, le=80)]
+    at_most_kwh: Annotated[float, Field(gt=0, le=1000)] = 10.0
+
+    def switch(self, world: World, *, on: bool) -> None:
+        """Let the cars that are there begin or end."""
+        for row in world.rows_of(self.chargepoint):
+            outlet = world.outlets[row]
+            most_ma = int(world.topology.connectors[row]["max_ma"])
+            outlet["gives_ma"] = min(milliamps(self.current_a), most_ma) if on and outlet["plugged"] else 0
+            outlet["spare_wh"] = self.at_most_kwh * 1000
+        world.touch()
+
+
 # -- boards -------------------------------------------------------------------------------------------------
 
 
@@ -406,6 +424,7 @@ Fault = Annotated[
     | CarWaits
     | CarPhases
     | DrawsOver
+    | FeedsBack
     | LoadStep
     | PhaseLost
     | Blackout

@@ -21,13 +21,24 @@ import numpy as np
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.site import SiteError
 from twin.curves import KNOTS, Points
-from twin.sessions import UP_MAX_S, Car
+from twin.sessions import TAPER_END, UP_MAX_S, Car
 
 EFFICIENCY = 0.9  # of the charger in the vehicle: kWh in the battery of those at the plug
 WARM_C, COLD_C = 10.0, -10.0  # between them a battery takes less and less
-AT = re.compile(r"ac_at_(\d{1,3})")
-"""Column of a curve: percent of the power on AC that the battery takes at that state of charge."""
-OPTIONAL = ("vehicle", "ac_2_a", "ac_3_a", "min_a", "power_factor", "power_factor_6a", "cold_percent")
+DC_TAPER = 0.4  # of the battery: where the power on DC begins to fall if the table does not say
+AT = re.compile(r"(ac|dc)_at_(\d{1,3})")
+"""Column of a curve: percent of the power on AC or DC that the battery takes at that state of charge."""
+OPTIONAL = (
+    "vehicle",
+    "ac_2_a",
+    "ac_3_a",
+    "min_a",
+    "power_factor",
+    "power_factor_6a",
+    "cold_percent",
+    "dc_kw",
+    "dc_cold_percent",
+)
 REQUIRED = ("model", "registrations", "battery_kwh", "ac_1_a")
 PHASES = ("ac_1_a", "ac_2_a", "ac_3_a")
 
@@ -48,7 +59,10 @@ class Model:
     power_factor: float = 1.0
     power_factor_6a: float = 1.0
     cold: float = 1.0
-    """Share of its power that it takes when it has stood in 10 degrees of frost."""
+    """Share of its power that it takes on AC when it has stood in 10 degrees of frost."""
+    dc_curve: Points | None = None
+    """As `ac_curve`, on DC; empty: it takes none; None: not known."""
+    cold_dc: float = 1.0
 
     @property
     def usable_wh(self) -> float:
@@ -60,12 +74,16 @@ class Model:
         """How many it uses at most."""
         return max(count for count, most_ma in enumerate(self.max_ma, start=1) if most_ma)
 
-    def accepts(self, outside_c: float | None) -> float:
-        """Share of its power that a battery takes that has stood in this temperature."""
+    def accepts(self, outside_c: float | None) -> tuple[float, float]:
+        """Shares of its power on AC and on DC that a battery takes that has stood in this temperature."""
         if outside_c is None:
-            return 1.0
+            return 1.0, 1.0
         frost = min(max((WARM_C - outside_c) / (WARM_C - COLD_C), 0.0), 1.0)
-        return 1.0 - frost * (1.0 - self.cold)
+        return 1.0 - frost * (1.0 - self.cold), 1.0 - frost * (1.0 - self.cold_dc)
+
+    def charges_at(self, *, direct: bool) -> bool:
+        """Whether it can use such an outlet."""
+        return not direct or self.dc_curve != ()
 
     def car(self, draw: np.random.Generator) -> Car:
         """One of them, with its own reaction times and end of charge (ranges as of `draw_car`)."""
@@ -80,6 +98,7 @@ class Model:
             ramp_ma_s=max(slope * 1000, most_ma / (UP_MAX_S - up_s)),
             taper_wh=self.usable_wh * draw.uniform(0.10, 0.25),
             curve=self.ac_curve,
+            dc_curve=self.dc_curve,
             max_by_phases=self.max_ma,
             power_factor=self.power_factor,
             power_factor_6a=self.power_factor_6a,
@@ -141,14 +160,17 @@ def _header_faults(header: list[str]) -> list[str]:
             hint = f'rename column "{close[0]}"' if close else "add it"
             faults.append(f'row 1: there is no column "{name}"; {hint}.')
     for name in header:
-        known = [*REQUIRED, *OPTIONAL, "ac_at_80"]
+        known = [*REQUIRED, *OPTIONAL, "ac_at_80", "dc_at_80"]
         at = AT.fullmatch(name)
-        if name not in known and (at is None or int(at[1]) > 100):
+        if name not in known and (at is None or int(at[2]) > 100):
             close = get_close_matches(name, known, n=1)
             hint = f'did you mean "{close[0]}"?' if close else "remove it."
             faults.append(f'row 1, column "{name}": is not known; {hint}')
-    if sum(AT.fullmatch(name) is not None for name in header) > KNOTS - 1:
-        faults.append(f"row 1: a curve has at most {KNOTS - 1} columns ac_at_...; leave some out.")
+    for kind in ("ac", "dc"):
+        if sum((at := AT.fullmatch(name)) is not None and at[1] == kind for name in header) > KNOTS - 1:
+            faults.append(f"row 1: a curve has at most {KNOTS - 1} columns {kind}_at_...; leave some out.")
+    if "dc_kw" not in header and any(name.startswith("dc_") for name in header):
+        faults.append('row 1: there is no column "dc_kw" for the curve on DC; add it.')
     return faults
 
 
@@ -166,6 +188,7 @@ def _model(row: Mapping[Any, Any]) -> Model:
     factor = _number(row, "power_factor", 1.0, least=0.05, most=1)
     battery_wh = 1000 * _number(row, "battery_kwh", None, least=1, most=2000)
     full_w = NOMINAL_VOLTAGE_V * most_ma / 1000 * factor
+    cold = _number(row, "cold_percent", 100.0, least=5, most=100)
     return Model(
         name=(row["model"] or "").strip(),
         vehicle=(row.get("vehicle") or "car").strip(),
@@ -173,17 +196,32 @@ def _model(row: Mapping[Any, Any]) -> Model:
         battery_wh=battery_wh,
         max_ma=(round(currents[0] * 1000), round(currents[1] * 1000), round(currents[2] * 1000)),
         min_ma=round(1000 * _number(row, "min_a", 6.0, least=6, most=32)),
-        ac_curve=_curve(row, battery_wh / EFFICIENCY, full_w),
+        ac_curve=_curve(row, "ac", battery_wh / EFFICIENCY, full_w),
         power_factor=factor,
         power_factor_6a=_number(row, "power_factor_6a", factor, least=0.05, most=1),
-        cold=_number(row, "cold_percent", 100.0, least=5, most=100) / 100,
+        cold=cold / 100,
+        dc_curve=_dc_curve(row, battery_wh / EFFICIENCY),
+        cold_dc=_number(row, "dc_cold_percent", cold, least=5, most=100) / 100,
     )
 
 
-def _curve(row: Mapping[Any, Any], usable_wh: float, full_w: float) -> Points:
+def _dc_curve(row: Mapping[Any, Any], usable_wh: float) -> Points | None:
+    """None where the table says nothing of DC; empty where the vehicle takes none. Raises ValueError."""
+    if "dc_kw" not in row:
+        return None
+    full_w = 1000 * _number(row, "dc_kw", 0.0, least=0, most=2000)
+    if full_w == 0:
+        return ()
+    # A car of which only the power is known: as on AC, an end of charge that nobody has measured.
+    return _curve(row, "dc", usable_wh, full_w) or ((0.0, TAPER_END * full_w), (DC_TAPER * usable_wh, full_w))
+
+
+def _curve(row: Mapping[Any, Any], kind: str, usable_wh: float, full_w: float) -> Points:
     """The curve from full to empty; a cell that is left empty is no point of it. Raises ValueError."""
     columns = sorted(
-        (int(at[1]), name) for name in row if (at := AT.fullmatch(name)) and (row[name] or "").strip()
+        (int(at[2]), name)
+        for name in row
+        if (at := AT.fullmatch(name)) and at[1] == kind and (row[name] or "").strip()
     )
     points: list[tuple[float, float]] = []
     before = ""
@@ -197,7 +235,9 @@ def _curve(row: Mapping[Any, Any], usable_wh: float, full_w: float) -> Points:
         points.append(((1 - soc / 100) * usable_wh, percent / 100 * full_w))
         before = column
     if points and points[0][0] > 0:
-        raise ValueError("column ac_at_100: is empty; give the percent with which the charge ends, like 5.")
+        raise ValueError(
+            f"column {kind}_at_100: is empty; give the percent with which the charge ends, like 5."
+        )
     return tuple(points)
 
 

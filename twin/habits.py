@@ -31,6 +31,7 @@ from pydantic import (
 
 from controller.sentences import sentences
 from controller.site import SiteError
+from twin.cards import UNLISTED, CardTerms
 
 Floats = NDArray[np.float64]
 Charging = Literal["workplace", "public", "private"]
@@ -120,7 +121,9 @@ class Habit(BaseModel):
     hurry: bool = False
     """Takes the strongest free connector, not the nearest."""
     priority: Annotated[int, Field(ge=0, le=9)] = 0
-    """The higher goes first when several wait."""
+    """The higher goes first when several wait for a connector."""
+    card: CardTerms = UNLISTED
+    """What the card list says of their cards: how they share the current."""
     vehicles: Annotated[tuple[str, ...], Field(min_length=1)] = ("car", "hybrid")
     """Kinds of vehicles in the fleet that they drive."""
 

@@ -19,7 +19,7 @@ from controller.image import Image, blank_image, frozen
 from controller.kernel import direct, kernel
 from controller.table import Table
 from twin.boxes import obey_at_once
-from twin.conditions import CardTerms
+from twin.cards import UNLISTED
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
 from twin.orders import hear_answers, is_lost, next_answer, obey, posts, send
 from twin.outside import Outside, Told
@@ -319,8 +319,11 @@ class SimulatedPlant:
         """What the card list says of the card that charges here, and the box of its cable."""
         seen, outlet, world = self._image.connectors[row], self.world.outlets[row], self.world
         runs = seen["transaction"] != 0 and outlet["session"] >= 0
-        card = world.stays[int(outlet["session"])].session.card if runs else ""
-        for name, value in world.conditions.card.get(card, CardTerms()):
+        terms = UNLISTED
+        if runs:
+            session = world.stays[int(outlet["session"])].session
+            terms = world.conditions.card.get(session.card, session.terms)
+        for name, value in terms:
             seen[name] = value
         seen["cable_ma"] = min(outlet["cable_ma"] if runs else UNLIMITED_MA, UNLIMITED_MA)
 

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.site import Connector, SiteError
+from twin.cards import UNLISTED, CardTerms
 from twin.curves import Points
 from twin.streams import stream
 
@@ -55,6 +56,8 @@ class Car:
     """Energy still to come when its current begins to fall, of a car without a curve."""
     curve: Points = ()
     """Wh still to come and the W then taken at the plug, on AC."""
+    dc_curve: Points | None = None
+    """The same on DC, at the plug; empty: it takes no DC; None: not known, it takes what the outlet gives."""
     max_by_phases: tuple[int, int, int] | None = None
     """Most per phase on one, two and three phases, 0 where it does not use so many; None: `max_ma` on all."""
     power_factor: float = 1.0
@@ -66,13 +69,27 @@ class Car:
     wakes_on: int = 1
     """Offers above its minimum, after the one that finds it asleep, until it wakes."""
 
-    def at(self, outlet: Connector) -> Car:
-        """The same car as it can charge at this outlet; DC knows no pilot and loads three phases alike."""
+    def at(self, outlet: Connector, power_factor: float = 1.0) -> Car:
+        """The same car as it can charge at this outlet; DC knows no pilot and loads three phases alike.
+
+        `power_factor` is that of a DC chargepoint on its feed. What the car takes counts at the plug, so the
+        losses of the chargepoint are part of the factor between its feed and the car.
+        """
         most_ma = round(outlet.max_current_a * 1000)
-        if outlet.kind == "dc":
-            fed = replace(self, phases=3, max_ma=most_ma, min_ma=0, curve=(), max_by_phases=None)
-            return replace(fed, power_factor=1.0, power_factor_6a=1.0)
-        return self.on(outlet.phases, most_ma)
+        if outlet.kind == "ac":
+            return self.on(outlet.phases, most_ma)
+        through = outlet.efficiency * power_factor
+        return replace(
+            self,
+            phases=3,
+            max_ma=most_ma if self.dc_curve is None or self.dc_curve else 0,
+            min_ma=0,
+            ramp_ma_s=max(self.ramp_ma_s, most_ma / (UP_MAX_S - self.up_ms / 1000)),
+            curve=self.dc_curve or (),
+            max_by_phases=None,
+            power_factor=through,
+            power_factor_6a=through,
+        )
 
     def on(self, phases: int, most_ma: int) -> Car:
         """The same car behind an outlet of so many phases and so much current."""
@@ -113,11 +130,15 @@ class Session:
     moves_after_ms: int | None = None
     """The driver moves the car so long after it is full; None: leaves it until `plug_out_ms`."""
     cold: float = 1.0
-    """Share of its power that the battery takes until it is warm."""
+    """Share of its power that the battery takes on AC until it is warm."""
+    cold_dc: float = 1.0
+    """The same on DC."""
     told_out_ms: int | None = None
     """When the driver says that the car will leave."""
     cable_ma: int = 0
     """Rating of its cable, which the box knows and keeps; 0: more than any outlet gives."""
+    terms: CardTerms = UNLISTED
+    """What the card list says of its card, where the conditions say nothing."""
 
 
 class Sessions(NamedTuple):

@@ -61,7 +61,8 @@ OUTLET = np.dtype(
         ("offline", "i8"),
         ("deaf", "i8"),  # 1: accepts lower limits and does not carry them out
         ("refusing", "i8"),  # 1: rejects every limit
-        ("direct", "i8"),  # 1: DC, no pilot and so no least current
+        ("direct", "i8"),  # 1: DC, told in watts: no pilot and so no least current
+        ("feed_factor", "f8"),  # its power factor on its feed
         ("cable_ma", "i8"),  # rating of the cable, that the box keeps
         ("late_ms", "i8"),  # answers this much later than its link would
         ("slow_ms", "i8"),  # its current follows this much later than the car would
@@ -87,17 +88,35 @@ OUTLET = np.dtype(
         ("left_alone_ms", "i8"),  # since when it has no offer after it has charged, NEVER
         ("paused", "i8"),
         ("quiet", "i8"),  # 1: a pause of the car does not show in the status
+        ("gives_ma", "i8"),  # feeds back so much on each of its phases, whatever it is offered
+        ("spare_wh", "f8"),  # what it may still feed back
         # what it does
         ("goal_ma", "f8"),  # current it goes for
         ("react_at_ms", "i8"),  # when it begins to, NEVER: it has begun
         ("follow_ma", "f8"),  # current it would draw with an empty battery
         ("need_wh", "f8"),  # what the battery still takes
-        ("energy_wh", "f8"),  # register of the box, never reset
+        ("energy_wh", "f8"),  # import register of the box, never reset
+        ("given_wh", "f8"),  # export register, never reset
         ("draw_ma", "i8", (3,)),
         ("next_ms", "i8"),  # when its status may change next
         ("news_ms", "i8"),  # when its draw differs by NEWS_MA from now
     ]
 )
+
+
+def free(count: int) -> Table:
+    """Outlets without cars."""
+    table = np.zeros(count, OUTLET)
+    table["status"] = Status.AVAILABLE
+    table["powered"] = 1
+    table["session"] = -1
+    table["cable_ma"] = FAR_MS
+    for field in ("decays_at_ms", "react_at_ms", "transaction_at_ms", "left_alone_ms"):
+        table[field] = NEVER
+    table["car_phases"] = 1
+    for field in ("car_max_ma", "feed_factor", "lift"):
+        table[field] = 1.0
+    return table
 
 
 def seat(row: Any, car: Car, need_wh: float) -> None:
@@ -108,6 +127,7 @@ def seat(row: Any, car: Car, need_wh: float) -> None:
     row["sleeps_after_ms"], row["wakes_on"] = car.sleeps_after_ms, car.wakes_on
     row["knocks"], row["left_alone_ms"] = 0, NEVER
     row["need_wh"] = need_wh
+    row["gives_ma"], row["spare_wh"] = 0, 0.0
     curves.bend(row, car.takes())
 
 
@@ -117,7 +137,7 @@ def _watt_hours(r: Table) -> float:
     current = float(max(r["goal_ma"], r["follow_ma"]))
     part = min(max((current - PILOT_MIN_MA) / (STEADY_MA - PILOT_MIN_MA), 0.0), 1.0)
     factor = r["power_factor_6a"] + part * (r["power_factor"] - r["power_factor_6a"])
-    return float(_WH * r["car_phases"] * factor)
+    return float(_WH * r["car_phases"] * factor / r["lift"])
 
 
 @kernel
@@ -152,7 +172,7 @@ def _charge(rows: Table, i: int, seconds: float) -> None:
         ceiling = curves.ceiling_ma(r, need)
         rest_s = FAR_S
         if follow > 0.0 and follow >= ceiling * (1.0 - _TINY):
-            rest_s = curves.taper_s(r["knot_ma"][piece], ceiling, fall, need - floor_wh, k)
+            rest_s = curves.taper_s(curves.floor_ma(r, piece), ceiling, fall, need - floor_wh, k)
             run_s = min(left_s, rest_s)
             need = floor_wh if run_s == rest_s else need - curves.tapered_wh(ceiling, fall, k, run_s)
             if climbing:
@@ -191,6 +211,29 @@ def _supplied(r: Any) -> bool:
 
 
 @kernel
+def _connected(r: Any) -> bool:
+    """Whether the car and the grid are one circuit."""
+    return bool(r["plugged"] != 0 and r["transaction"] != 0 and r["paused"] == 0 and _supplied(r))
+
+
+@kernel
+def _gives_ma(r: Any) -> int:
+    """What a connected car feeds back on each of its phases now."""
+    return int(r["gives_ma"] if r["spare_wh"] > 0.0 else 0)
+
+
+@kernel
+def _give(r: Any, seconds: float) -> None:
+    """Feed back for `seconds`, or until nothing may be given any more; the battery wants it back later."""
+    given_wh = min(_WH * r["car_phases"] / r["lift"] * r["gives_ma"] * seconds, r["spare_wh"])
+    r["given_wh"] += given_wh
+    r["need_wh"] += given_wh
+    r["spare_wh"] -= given_wh
+    if r["spare_wh"] < _FULL_WH:
+        r["spare_wh"] = 0.0
+
+
+@kernel
 def _sleeps(r: Any, offered: bool, now_ms: int) -> bool:
     """Whether the car stays asleep under this pilot: the first offer finds it so, later ones wake it."""
     if not offered:
@@ -213,8 +256,8 @@ def _plan(rows: Table, i: int, now_ms: int) -> None:
     """What the car goes for under the pilot of this instant, and when it begins to."""
     r = rows[i]
     pilot = r["pilot_ma"]
-    if r["plugged"] == 0 or r["transaction"] == 0 or r["paused"] != 0 or not _supplied(r):
-        r["follow_ma"] = 0.0  # the contactor is open
+    if not _connected(r) or _gives_ma(r) > 0:
+        r["follow_ma"] = 0.0  # the contactor is open, or what flows through it flows back
         r["goal_ma"] = 0.0
         r["react_at_ms"] = NEVER
         return
@@ -223,6 +266,8 @@ def _plan(rows: Table, i: int, now_ms: int) -> None:
     asleep = r["sleeps_after_ms"] > 0 and _sleeps(r, offered, now_ms)
     if offered and not asleep:
         wanted = min(float(pilot + pilot * r["extra_permille"] // 1000), r["car_max_ma"])
+        if r["direct"] != 0:
+            wanted *= r["lift"] / r["feed_factor"]
     if wanted == r["goal_ma"]:
         return
     follow = r["follow_ma"]
@@ -247,6 +292,9 @@ def _foresee(rows: Table, i: int, now_ms: int) -> None:
     if r["decays_at_ms"] != NEVER:
         soon = r["decays_at_ms"]
     follow, goal, need = r["follow_ma"], r["goal_ma"], r["need_wh"]
+    if r["gives_ma"] > 0 and r["draw_ma"][0] < 0:
+        rate_wh_s = _WH * r["car_phases"] / r["lift"] * r["gives_ma"]
+        soon = min(soon, now_ms + int(r["spare_wh"] / rate_wh_s * 1000.0) + 1)
     if r["react_at_ms"] != NEVER:
         soon = min(soon, r["react_at_ms"])
     elif goal > follow:
@@ -256,15 +304,16 @@ def _foresee(rows: Table, i: int, now_ms: int) -> None:
         ceiling, fall = curves.ceiling_ma(r, need), curves.fall(r, piece)
         rest_wh = need - r["knot_wh"][piece]
         if follow >= ceiling * (1.0 - _TINY):
-            rest_s = curves.taper_s(r["knot_ma"][piece], ceiling, fall, rest_wh, k)
-            if fall > 0.0 and ceiling - NEWS_MA > r["knot_ma"][piece]:
+            floor_ma = curves.floor_ma(r, piece)
+            rest_s = curves.taper_s(floor_ma, ceiling, fall, rest_wh, k)
+            if fall > 0.0 and ceiling - NEWS_MA > floor_ma:
                 news = min(
                     news, now_ms + int(math.log(ceiling / (ceiling - NEWS_MA)) / (k * fall) * 1000.0) + 1
                 )
             ends = piece == 0
         else:
             rest_s = rest_wh / (k * follow)
-            meets = fall > 0.0 and r["knot_ma"][piece] < follow
+            meets = fall > 0.0 and curves.floor_ma(r, piece) < follow
             if meets:
                 rest_s = min(rest_s, (ceiling - follow) / fall / (k * follow))
             ends = piece == 0 and not meets
@@ -281,6 +330,8 @@ def _show(rows: Table, i: int, now_ms: int) -> None:
     r = rows[i]
     ceiling = curves.ceiling_ma(r, r["need_wh"])
     draw = round(min(r["follow_ma"], ceiling))
+    if r["gives_ma"] > 0 and _connected(r):
+        draw -= _gives_ma(r)
     for phase in range(3):
         r["draw_ma"][phase] = draw if phase < r["car_phases"] else 0
     if r["powered"] == 0:
@@ -289,7 +340,7 @@ def _show(rows: Table, i: int, now_ms: int) -> None:
         status = AVAILABLE
     elif r["transaction"] == 0:
         status = FINISHING if r["finished"] != 0 else PREPARING
-    elif draw > 0:
+    elif draw != 0:
         status = CHARGING
         r["quiet"] *= r["paused"]  # it draws again: nothing to hide any more
     elif r["pilot_ma"] < PILOT_MIN_MA and (r["direct"] == 0 or r["pilot_ma"] == 0):
@@ -338,6 +389,8 @@ def step(rows: Table, from_ms: int, to_ms: int) -> tuple[int, int, int]:
             if r["react_at_ms"] != NEVER:
                 end_ms = min(end_ms, r["react_at_ms"])
             if r["transaction"] != 0:
+                if r["gives_ma"] > 0 and _connected(r):
+                    _give(r, (end_ms - now_ms) / 1000.0)
                 _charge(rows, i, (end_ms - now_ms) / 1000.0)
             now_ms = end_ms
         _show(rows, i, to_ms)

@@ -24,7 +24,7 @@ from controller.electrical import Rotation
 from controller.image import Answer, Status
 from controller.site import Site
 from controller.topology import Topology, compile_site
-from twin import boxes, curves, electrics, storage, vehicles
+from twin import boxes, course, curves, electrics, network, storage, vehicles
 from twin.conditions import Conditions
 from twin.events import (
     CardPresented,
@@ -37,7 +37,6 @@ from twin.events import (
     TransactionStarted,
     Unplugged,
 )
-from twin.faults import Fault
 from twin.parking import TURNOVER_MS, Parking
 from twin.physics import pass_time
 from twin.readings import gauges
@@ -88,6 +87,7 @@ class World:
         self.outlets = self._outlets()
         self.boards = electrics.boards(len(topology.grids))
         conditions.wire(site, self.boards)
+        self._wires = network.wires(self.built, conditions) if conditions.drops else None
         self._trips_told = [0] * len(self.boards)
         self.cells = storage.cells(self.built, conditions.battery_soc)
         self.panels = storage.panels(self.built)
@@ -101,26 +101,20 @@ class World:
         self._env = simpy.Environment()
         self._transactions = 0
         self._touched = True
-        self._soon_ms = self._news_ms = vehicles.FAR_MS
+        self._soon_ms = self._news_ms = self._stop_ms = vehicles.FAR_MS
         self._chargepoints = list(site.chargepoint)
         for load in loads:
-            self._env.process(self._follow(load, end_ms))
+            self._env.process(course.follow(self, self._env, load, end_ms))
         for fault in conditions.faults:
-            self._env.process(self._go_wrong(fault, end_ms))
+            self._env.process(course.go_wrong(self, self._env, fault, end_ms))
         self._env.process(self._arrivals())
         self.advance(0)
 
     def _outlets(self) -> Any:
         rows = self.topology.connectors
-        table = np.zeros(len(rows), vehicles.OUTLET)
-        table["status"] = Status.AVAILABLE
-        table["powered"] = 1
-        table["session"] = -1
+        table = vehicles.free(len(rows))
         table["direct"] = rows["balanced"]
-        table["cable_ma"] = vehicles.FAR_MS
-        for field in ("decays_at_ms", "react_at_ms", "transaction_at_ms", "left_alone_ms"):
-            table[field] = NEVER
-        table["car_phases"], table["car_max_ma"] = 1, 1.0
+        table["feed_factor"], table["lift"] = self.conditions.dc_power_factor, self.conditions.lift
         for field in ("pilot_ma", "claimed_ma", "left_ma", "decay_to_ma"):
             table[field] = rows["fallback_ma"]
         return table
@@ -148,7 +142,7 @@ class World:
             self._settle()
         while True:
             event_ms = self._peek()
-            stop_ms = min(until_ms, event_ms, self._soon_ms)
+            stop_ms = min(until_ms, event_ms, self._stop_ms)
             if stop_ms > self.now_ms:
                 self._flow_until(stop_ms)
             while event_ms <= stop_ms:
@@ -156,7 +150,7 @@ class World:
                 event_ms = self._peek()
             if self._touched:
                 self._settle()
-            if stop_ms >= until_ms and self._peek() > until_ms and self._soon_ms > until_ms:
+            if stop_ms >= until_ms and self._peek() > until_ms and self._stop_ms > until_ms:
                 return
 
     def touch(self) -> None:
@@ -195,10 +189,35 @@ class World:
             from_ms,
             self.now_ms,
         )
+        self._stop_ms = self._soon_ms
+        if self._wires is not None:
+            changed = self._feel_voltage(self._wires)
         if opened:
             self._darken()
         if changed:
             self._tell_statuses()
+
+    def _feel_voltage(self, wires: Any) -> int:
+        """Cars draw by the voltage that their own currents leave; returns how many changed their status."""
+        built = self.built
+        soon_ms, self._news_ms, changed = network.let_cars_feel(
+            wires,
+            self.boards,
+            built.grids,
+            built.leaves_first,
+            self.outlets,
+            built.connectors,
+            self.cells,
+            built.batteries,
+            self.panels,
+            built.inverters,
+            self.conditions.supply_v,
+            self.now_ms,
+        )
+        self._soon_ms = min(self._soon_ms, soon_ms)
+        # Voltages stand between two looks, so there is one whenever a current has moved.
+        self._stop_ms = min(self._soon_ms, self._news_ms)
+        return changed
 
     def _tell_statuses(self) -> None:
         for row in self.outlets["status_changed"].nonzero()[0].tolist():
@@ -285,16 +304,17 @@ class World:
 
     def _plug_in(self, number: int, stay: Stay) -> None:
         session, c = stay.session, stay.session.connector
-        car = session.car.at(self._outlets_drawn[c])
+        car = session.car.at(self._outlets_drawn[c], self.conditions.dc_power_factor)
         outlet = self.outlets[c]
         if outlet["plugged"] or session.plug_out_ms <= self.now_ms:
             return
         stay.came = True
-        stay.began_wh = float(outlet["energy_wh"])
+        stay.began_wh = self.net_wh(c)
         outlet["plugged"], outlet["session"], outlet["finished"] = 1, number, 0
         vehicles.seat(outlet, car, session.energy_wh)
-        if session.cold < 1:
-            curves.bend(outlet, car.takes(), session.cold)
+        cold = session.cold_dc if outlet["direct"] else session.cold
+        if cold < 1:
+            curves.bend(outlet, car.takes(), cold)
             self.at(self.now_ms + COLD_MS, lambda: self._warms(number, car))
         outlet["cable_ma"] = session.cable_ma or vehicles.FAR_MS
         sleepers = self.conditions.sleepers
@@ -307,7 +327,7 @@ class World:
         self.at(self.now_ms + session.card_after_ms, lambda: self._present(number))
         self.at(session.plug_out_ms, lambda: self._unplug(number))
         if self.conditions.pauses:
-            self._env.process(self._pauses(number))
+            self._env.process(course.pause(self, self._env, number))
 
     def _warms(self, number: int, car: Car) -> None:
         outlet = self.outlets[self.stays[number].session.connector]
@@ -329,7 +349,7 @@ class World:
         stay.session = replace(stay.session, plug_out_ms=self.now_ms)
         self.stop_transaction(c, "EVDisconnected")
         outlet = self.outlets[c]
-        stay.delivered_wh = float(outlet["energy_wh"]) - stay.began_wh
+        stay.delivered_wh = self.net_wh(c) - stay.began_wh
         stay.over = True
         outlet["plugged"], outlet["session"], outlet["finished"], outlet["paused"] = 0, -1, 0, 0
         self._touched = True
@@ -337,52 +357,6 @@ class World:
         if self._parking.queue:
             self.at(self.now_ms + TURNOVER_MS, lambda: self._invite(c))
         self._settle()
-
-    def _pauses(self, number: int) -> Generator[simpy.Event, None, None]:
-        pauses = self.conditions.pauses
-        session = self.stays[number].session
-        chance = stream(self.seed, "pauses", session.key)
-        if pauses is None or chance.random() >= pauses.share:
-            return
-        yield self._env.timeout(round(float(chance.random()) * pauses.every_s * 1000))
-        outlet = self.outlets[session.connector]
-        while outlet["session"] == number:
-            outlet["paused"], outlet["quiet"] = 1, int(not pauses.reported)
-            self._touched = True
-            yield self._env.timeout(round(pauses.for_s * 1000))
-            if outlet["session"] == number:
-                outlet["paused"] = 0
-                self._touched = True
-            yield self._env.timeout(round(pauses.every_s * 1000))
-
-    def _go_wrong(self, fault: Fault, end_ms: int) -> Generator[simpy.Event, None, None]:
-        for begin_ms, until_ms in fault.spans_ms(end_ms):
-            yield self._env.timeout(begin_ms - int(self._env.now))
-            fault.switch(self, on=True)
-            if until_ms is None:
-                return
-            yield self._env.timeout(until_ms - int(self._env.now))
-            fault.switch(self, on=False)
-
-    def _follow(self, load: Source, end_ms: int) -> Generator[simpy.Event, None, None]:
-        if load.inverter is not None:
-            row = self.panels[self.topology.inverter_names.index(load.inverter)]
-            for at_ms, currents_ma in load.changes(self.start_utc, end_ms):
-                if at_ms > self._env.now:
-                    yield self._env.timeout(at_ms - int(self._env.now))
-                row["sun_ma"] = max(currents_ma[0], 0)
-                self._touched = True
-            return
-        board = self.topology.grid_names.index(load.grid)
-        phases = self.board_phases(board)
-        standing = [0, 0, 0]
-        for at_ms, currents_ma in load.changes(self.start_utc, end_ms):
-            if at_ms > self._env.now:
-                yield self._env.timeout(at_ms - int(self._env.now))
-            for own in range(3):
-                self.boards[board]["own_ma"][phases[own]] += currents_ma[own] - standing[own]
-            standing = list(currents_ma)
-            self._touched = True
 
     # -- what links do to the boxes ----------------------------------------------------------------
 
@@ -469,6 +443,11 @@ class World:
         """What happened since the last call, in the order of time."""
         events, self._events = self._events, []
         return sorted(events, key=lambda event: event.at_ms)
+
+    def net_wh(self, connector: int) -> float:
+        """What a connector has given its cars, less what they fed back."""
+        outlet = self.outlets[connector]
+        return float(outlet["energy_wh"]) - float(outlet["given_wh"])
 
     def rows_of(self, chargepoint: str) -> list[int]:
         """Rows of the connectors of a chargepoint."""

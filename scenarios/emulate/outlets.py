@@ -18,7 +18,13 @@ class Truth(NamedTuple):
     status: str
     """ChargePointStatus as long as a transaction runs: Charging, SuspendedEV or SuspendedEVSE."""
     current_ma: tuple[int, int, int]
+    """Below 0 where the car feeds back."""
     energy_wh: int
+    given_wh: int = 0
+    """The export register."""
+    voltage_v: float = float(NOMINAL_VOLTAGE_V)
+    feed_factor: float = 1.0
+    """Power factor of a DC box on its feed."""
 
 
 class PowerSide(Protocol):
@@ -164,7 +170,7 @@ def samples(measurand: str, truth: Truth, context: str, efficiency: float = 0.0)
 
     currents = truth.current_ma
     if efficiency:
-        power_w = sum(currents) * NOMINAL_VOLTAGE_V * efficiency / 1000
+        power_w = sum(currents) * truth.voltage_v * truth.feed_factor * efficiency / 1000
         direct = {
             "Current.Import": (power_w / DC_VOLTAGE_V, "A"),
             "Power.Active.Import": (power_w, "W"),
@@ -177,9 +183,11 @@ def samples(measurand: str, truth: Truth, context: str, efficiency: float = 0.0)
         case "Current.Import":
             return [sample(f"{ma / 1000:.3f}", "A", f"L{i}") for i, ma in enumerate(currents, start=1)]
         case "Power.Active.Import":
-            return [sample(f"{sum(currents) * NOMINAL_VOLTAGE_V / 1000:.1f}", "W")]
+            return [sample(f"{sum(currents) * truth.voltage_v / 1000:.1f}", "W")]
         case "Energy.Active.Import.Register":
             return [sample(str(truth.energy_wh), "Wh")]
+        case "Energy.Active.Export.Register":
+            return [sample(str(truth.given_wh), "Wh")]
         case "Voltage":
-            return [sample(f"{NOMINAL_VOLTAGE_V}.0", "V", f"L{i}-N") for i in (1, 2, 3)]
+            return [sample(f"{truth.voltage_v:.1f}", "V", f"L{i}-N") for i in (1, 2, 3)]
     return []

@@ -32,7 +32,15 @@ class Outlets:
         outlet = self._world.outlets[self._rows[connector - 1]]
         one, two, three = outlet["draw_ma"].tolist()
         shown = _STATUS.get(Status(int(outlet["status"])), "SuspendedEV")
-        return Truth(bool(outlet["plugged"]), shown, (one, two, three), int(outlet["energy_wh"]))
+        return Truth(
+            plugged=bool(outlet["plugged"]),
+            status=shown,
+            current_ma=(one, two, three),
+            energy_wh=int(outlet["energy_wh"]),
+            given_wh=int(outlet["given_wh"]),
+            voltage_v=NOMINAL_VOLTAGE_V / float(outlet["lift"]),
+            feed_factor=float(outlet["feed_factor"]),
+        )
 
     def pilot_ma(self, connector: int) -> int:
         """What the electronics believe to offer; a box that does not obey believes itself."""

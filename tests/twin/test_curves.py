@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.defaults import NEVER
 from controller.image import Status
 from tests.twin.small_site import stay, uncontrolled, world
 from twin import curves, vehicles
@@ -20,10 +19,8 @@ BENT = ((0.0, 300.0), (1_000.0, 2_000.0), (3_000.0, 6_000.0), (5_000.0, 6_000.0)
 
 def seated(car, need_wh, pilot_ma=32_000):
     """The row of a car that is asked to draw from the first second on."""
-    row = np.zeros(1, vehicles.OUTLET)
-    for name in ("plugged", "powered", "transaction"):
-        row[name] = 1
-    row["decays_at_ms"] = row["react_at_ms"] = NEVER
+    row = vehicles.free(1)
+    row["plugged"] = row["transaction"] = 1
     row["pilot_ma"] = pilot_ma
     vehicles.seat(row[0], car, need_wh)
     return row

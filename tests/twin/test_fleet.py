@@ -106,7 +106,7 @@ def test_a_curve_of_the_file_is_that_of_the_car_at_the_plug(tmp_path):
 
 def test_a_battery_that_stood_in_the_cold_takes_less(tmp_path):
     model = fleet(tmp_path, f"{HEADER},cold_percent", "Good,10,45,16,0,16,40").model(0.5)
-    shares = [model.accepts(outside_c) for outside_c in (None, 20, 10, 0, -10, -30)]
+    shares = [model.accepts(outside_c)[0] for outside_c in (None, 20, 10, 0, -10, -30)]
     assert shares == pytest.approx([1, 1, 1, 0.7, 0.4, 0.4])
 
 
