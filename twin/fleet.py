@@ -6,7 +6,6 @@ holds much and the whole still has the shares of the table.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.site import SiteError
 from twin.curves import KNOTS, Points
 from twin.sessions import TAPER_END, UP_MAX_S, Car
+from twin.tables import read_sheet, read_sheet_file
 
 EFFICIENCY = 0.9  # of the charger in the vehicle: kWh in the battery of those at the plug
 WARM_C, COLD_C = 10.0, -10.0  # between them a battery takes less and less
@@ -130,17 +130,13 @@ class Fleet:
 def read_fleet(path: Path | None = None) -> Fleet:
     """The fleet of a CSV, or the one that ships. Raises SiteError, one sentence per mistake."""
     source = str(path or "fleet_nl.csv")
-    try:
-        text = path.read_text("utf-8-sig") if path else (files("twin") / "data/fleet_nl.csv").read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SiteError([f"{source}: cannot be read: {error}; give the path of a CSV file."]) from None
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    table = list(csv.DictReader(lines))
-    if not table:
-        raise SiteError([f"{source}: has no models; it needs a header line and at least one row."])
-    faults = _header_faults([name for name in table[0] if name is not None])
+    if path:
+        sheet = read_sheet_file(path, "models")
+    else:
+        sheet = read_sheet(source, (files("twin") / "data/fleet_nl.csv").read_text(), "models")
+    faults = _header_faults(sheet.columns)
     models = []
-    for number, row in enumerate(table if not faults else [], start=2):
+    for number, row in sheet.rows if not faults else []:
         try:
             models.append(_model(row))
         except ValueError as reason:
@@ -167,7 +163,10 @@ def _header_faults(header: list[str]) -> list[str]:
             hint = f'did you mean "{close[0]}"?' if close else "remove it."
             faults.append(f'row 1, column "{name}": is not known; {hint}')
     for kind in ("ac", "dc"):
-        if sum((at := AT.fullmatch(name)) is not None and at[1] == kind for name in header) > KNOTS - 1:
+        socs = [int(at[2]) for name in header if (at := AT.fullmatch(name)) and at[1] == kind]
+        if len(set(socs)) < len(socs):
+            faults.append(f"row 1: two columns {kind}_at_... mean the same percent; remove one.")
+        if len(socs) > KNOTS - 1:
             faults.append(f"row 1: a curve has at most {KNOTS - 1} columns {kind}_at_...; leave some out.")
     if "dc_kw" not in header and any(name.startswith("dc_") for name in header):
         faults.append('row 1: there is no column "dc_kw" for the curve on DC; add it.')
@@ -177,7 +176,9 @@ def _header_faults(header: list[str]) -> list[str]:
 def _model(row: Mapping[Any, Any]) -> Model:
     """One row; raises ValueError with "column c: what is wrong; what to do"."""
     if None in row:
-        raise ValueError("column 1: there are more cells than columns; write decimals with a point.")
+        raise ValueError(
+            f"column {list(row)[-2]}: there are more cells than columns; write decimals with a point."
+        )
     currents = [_number(row, column, 0.0, least=0, most=80) for column in PHASES]
     for column, amps in zip(PHASES, currents, strict=True):
         if 0 < amps < 6:

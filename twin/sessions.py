@@ -8,7 +8,6 @@ A row that cannot be used is mended or left out, and one sentence says so; nothi
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from controller.site import Connector, SiteError
 from twin.cards import UNLISTED, CardTerms
 from twin.curves import Points
 from twin.streams import stream
+from twin.tables import read_sheet_file
 
 CAR_MIX: tuple[tuple[int, int, float], ...] = (
     (3, 16_000, 0.506),
@@ -35,6 +35,10 @@ halved between two-phase 16 A and one-phase 32 A)."""
 BY_POWER = sorted(CAR_MIX, key=lambda car: car[0] * car[1])
 ENERGY_MAX_WH = 250_000.0
 STAY_MAX_S = 30 * 86_400
+AC_MAX_A = 80  # a control pilot can offer no more                                     [IEC 61851-1]
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+TOLD_MOST = 10
+"""Of a file in which no row can be used so many reasons are told."""
 UNPLACED = -1
 """Connector of a session whose driver will take whichever of `bays` is free."""
 TAPER_END = 0.1
@@ -222,21 +226,23 @@ def read_sessions(
     `energy` says which ACN column is what the car wants. Stations that are not named like connectors
     are given to the connectors in the order of their names.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SiteError([f"{path}: cannot be read: {error}; give the path of a CSV file."]) from None
-    if not table:
-        raise SiteError([f"{path}: has no sessions; it needs a header line and at least one row."])
+    sheet = read_sheet_file(path, "sessions")
     remarks: list[str] = []
-    columns = _columns(path, [name for name in table[0] if name is not None], energy, remarks)
+    columns = _columns(path, sheet.columns, energy, remarks)
     rows: list[_Row] = []
-    for number, raw in enumerate(table, start=2):
+    for number, raw in sheet.rows:
         try:
+            if None in raw:
+                raise _Unusable(
+                    f"column {sheet.columns[-1]}: there are more cells than columns;"
+                    " write decimals with a point. The session is left out."
+                )
             rows.append(_row(raw, columns, number, zone, f"{path.name}: row {number}", remarks))
         except _Unusable as reason:
             remarks.append(f"{path.name}: row {number}, {reason}")
+    if not rows:
+        more = [f"and {len(remarks) - TOLD_MOST} more like these."] if len(remarks) > TOLD_MOST else []
+        raise SiteError([f"{path}: no row can be used.", *remarks[:TOLD_MOST], *more])
     places = _places(path, sorted({row.station for row in rows}), connector_names)
     kept = _untangled(sorted(rows, key=lambda row: (row.plug_in, row.number)), path.name, remarks)
     sessions = []
@@ -294,7 +300,10 @@ def _row(
         )
     energy_wh = energy_kwh * 1000
     if energy_wh > ENERGY_MAX_WH:
-        remarks.append(f"{where}, column {columns['energy_kwh']}: {energy_kwh:g} kWh is taken as 250 kWh.")
+        remarks.append(
+            f"{where}, column {columns['energy_kwh']}: {energy_kwh:g} kWh is taken as 250 kWh;"
+            " check the unit."
+        )
         energy_wh = ENERGY_MAX_WH
     if not cells["connector"]:
         raise _Unusable(f"column {columns['connector']}: is empty; the session is left out.")
@@ -302,11 +311,15 @@ def _row(
     if phases is not None and phases not in (1, 2, 3):
         raise _Unusable(f"column phases: {phases:g} is not 1, 2 or 3; the session is left out.")
     most_a = _number(cells["max_current_a"], "max_current_a") if cells.get("max_current_a") else None
-    if most_a is not None and most_a < 6:
-        raise _Unusable(f"column max_current_a: {most_a:g} A is below 6 A; the session is left out.")
+    if most_a is not None and not 6 <= most_a <= AC_MAX_A:
+        raise _Unusable(
+            f"column max_current_a: {most_a:g} A is not within 6 to {AC_MAX_A} A; the session is left out."
+        )
     cable_a = _number(cells["cable_a"], "cable_a") if cells.get("cable_a") else 0.0
-    if cable_a and cable_a < 6:
-        raise _Unusable(f"column cable_a: {cable_a:g} A is below 6 A; the session is left out.")
+    if cable_a and not 6 <= cable_a <= AC_MAX_A:
+        raise _Unusable(
+            f"column cable_a: {cable_a:g} A is not within 6 to {AC_MAX_A} A; the session is left out."
+        )
     return _Row(
         cable_ma=round(cable_a * 1000),
         number=number,
@@ -351,6 +364,8 @@ def _instant(text: str, column: str, zone: ZoneInfo, where: str, remarks: list[s
         value = datetime.fromisoformat(text)
     except ValueError:
         raise _Unusable(f'column {column}: "{text}" is no time; the session is left out.') from None
+    if not FIRST_YEAR <= value.year < LAST_YEAR:
+        raise _Unusable(f"column {column}: {text} is in no year that can be; the session is left out.")
     if value.tzinfo is None:
         value = value.replace(tzinfo=zone)
         back = value.astimezone(UTC).astimezone(zone)

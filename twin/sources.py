@@ -174,9 +174,11 @@ def read_profile(path: Path, column: str, zone: ZoneInfo, unit: Unit = "share") 
     header = table[0][1] if table else []
     if len(header) == 1 and ";" in header[0]:
         raise SiteError([f"{path}: row 1: is parted by semicolons; save it with commas and decimal points."])
-    if len(table) < 3 or column not in header[1:]:
+    if column not in header[1:]:
         known = ", ".join(header[1:]) or "nothing"
-        raise SiteError([f'{path}: there is no column "{column}" with at least two rows; it has {known}.'])
+        raise SiteError([f'{path}: there is no column "{column}"; it has {known}.'])
+    if len(table) < 3:
+        raise SiteError([f"{path}: has fewer than two rows of values; give at least a day."])
     place = header.index(column)
     first, second = (_wall_time(path, header[0], *row, zone) for row in table[1:3])
     step_s = int((second - first).total_seconds())

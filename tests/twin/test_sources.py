@@ -110,9 +110,10 @@ def test_a_mistake_in_a_file_is_one_sentence(tmp_path, rows, unit, sentence):
         ),
         (
             "time,kW\n2026-03-02 00:00,1\n2026-03-02 00:15,1\n",
-            'there is no column "kw" with at least two rows',
+            'there is no column "kw"; it has kW.',
         ),
-        ("", 'there is no column "kw" with at least two rows; it has nothing.'),
+        ("", 'there is no column "kw"; it has nothing.'),
+        ("time,kw\n2026-03-02 00:00,1\n", "has fewer than two rows of values; give at least a day."),
     ],
 )
 def test_a_file_that_is_another_is_one_sentence(tmp_path, text, sentence):
