@@ -197,6 +197,29 @@ def hear_meters(seen: Table, polls: Table, gauges: Table, now_ms: int) -> None:
 
 
 @kernel
+def _shows_ma(probe: Any, gauge: Any, outlet: Any, own: int, now_ms: int) -> int:
+    """What the meter of a connector says of a phase; call it for own = 0, 1, 2 in turn."""
+    wire = own
+    if gauge["swapped"] != 0 and own < 2:
+        wire = 1 - own
+    value = read_ma(probe, gauge, own, outlet["draw_ma"][wire], now_ms)
+    return int(UNKNOWN if gauge["nan"][own] != 0 else value)
+
+
+@kernel
+def sense(probes: Table, gauges: Table, outlets: Table, c: int, now_ms: int, current_ma: Any) -> int:
+    """Lay what the meter of a connector says now into `current_ma`; returns after how many ms it is told.
+
+    NEVER: it is not. For a box on a real wire, which has a link of its own.
+    """
+    if gauges[c]["silent"] != 0 or is_lost(probes[c], gauges[c]):
+        return NEVER
+    for own in range(3):
+        current_ma[own] = _shows_ma(probes[c], gauges[c], outlets[c], own, now_ms)
+    return late_ms(gauges[c])
+
+
+@kernel
 def take(probe: Any, outlet: Any, gauge: Any, now_ms: int, latency_ms: int, loss: int) -> None:
     """A reading of a connector sets out, unless the link is down or the message gets lost."""
     if outlet["offline"] != 0 or gauge["silent"] != 0:
@@ -206,11 +229,7 @@ def take(probe: Any, outlet: Any, gauge: Any, now_ms: int, latency_ms: int, loss
         return
     slot = put_in_flight(probe, now_ms + latency_ms + outlet["late_ms"] + late_ms(gauge))
     for own in range(3):
-        wire = own
-        if gauge["swapped"] != 0 and own < 2:
-            wire = 1 - own
-        value = read_ma(probe, gauge, own, outlet["draw_ma"][wire], now_ms)
-        probe["current_ma"][slot][own] = UNKNOWN if gauge["nan"][own] != 0 else value
+        probe["current_ma"][slot][own] = _shows_ma(probe, gauge, outlet, own, now_ms)
 
 
 @kernel

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from scenarios.emulate.answers import answer_of
 from scenarios.emulate.frames import Conversation, Message
-from scenarios.emulate.outlets import Nameplate, Outlet, PowerSide, Running, samples, settings_of
+from scenarios.emulate.outlets import FAULTED, Nameplate, Outlet, PowerSide, Running, samples, settings_of
 from scenarios.emulate.profiles import Profile, ProfileStore, Refused, Transaction, read_profile, utc_ms
 
 REBOOT_MS = 5_000
@@ -40,7 +40,10 @@ class Chargepoint:
         )
         self.outlets = [Outlet(number) for number in range(1, len(nameplate.hardware_ma) + 1)]
         self.conversation = Conversation(
-            answer_of(self), now_ms, lambda: max(power.late_ms(outlet.number) for outlet in self.outlets)
+            answer_of(self),
+            now_ms,
+            lambda: max(power.late_ms(outlet.number) for outlet in self.outlets),
+            loses=self._loses,
         )
         self.hang_up: Callable[[], None] = lambda: None
         """Set by whoever holds the socket."""
@@ -181,6 +184,13 @@ class Chargepoint:
         """The box takes no profile for this connector at the moment; 0 asks for all."""
         return any(self._power.refuses(o.number) for o in self.outlets if connector in (0, o.number))
 
+    def _loses(self, payload: Message) -> bool:
+        """Whether a message to a connector, or the answer to it, gets lost on the way."""
+        connector = payload.get("connectorId")
+        return isinstance(connector, int) and any(
+            self._power.loses(outlet.number) for outlet in self.outlets if outlet.number == connector
+        )
+
     # -- connectors ------------------------------------------------------------------------------------
 
     def look(self) -> None:
@@ -308,7 +318,8 @@ class Chargepoint:
     def notify(self, connector: int, status: str) -> None:
         """StatusNotification of a connector, 0 for the chargepoint itself."""
         at = self.timestamp()
-        text = f'{{"connectorId":{connector},"errorCode":"NoError","status":"{status}","timestamp":"{at}"}}'
+        error = "OtherError" if status == FAULTED else "NoError"
+        text = f'{{"connectorId":{connector},"errorCode":"{error}","status":"{status}","timestamp":"{at}"}}'
         self.conversation.call("StatusNotification", lambda: text)
 
     def schedule_samples(self) -> None:
@@ -342,7 +353,10 @@ class Chargepoint:
             self.conversation.forget_oldest("MeterValues")
         running, at = outlet.running, self.timestamp()
         keep = running is not None and self.nameplate.keeps_samples
-        truth, efficiency = self._power.truth(outlet.number), self.nameplate.efficiency(outlet.number)
+        reading, efficiency = self._power.reading(outlet.number), self.nameplate.efficiency(outlet.number)
+        if reading is None:
+            return
+        truth, late_ms = reading
         wanted = self.settings.values["MeterValuesSampledData"].split(",")
         values = ",".join(sample for name in wanted for sample in samples(name, truth, context, efficiency))
 
@@ -353,7 +367,7 @@ class Chargepoint:
                 f'"meterValue":[{{"timestamp":"{at}","sampledValue":[{values}]}}]}}'
             )
 
-        self.conversation.call("MeterValues", message, keep=keep)
+        self.conversation.call("MeterValues", message, keep=keep, after_ms=late_ms)
 
 
 def _accepted(answer: Message) -> bool:

@@ -57,11 +57,14 @@ class Conversation:
         now_ms: Callable[[], int],
         late_ms: Callable[[], int] = lambda: 0,
         timeout_ms: int = 30_000,
+        loses: Callable[[Message], bool] = lambda _: False,
     ) -> None:
         self._answer = answer
         self._now_ms = now_ms
         self._late_ms = late_ms
         self._late: deque[tuple[int, str]] = deque()
+        self._later: list[tuple[int, _Call]] = []
+        self._loses = loses
         self._timeout_ms = timeout_ms
         self._send: Callable[[str], None] | None = None
         self._queue: deque[_Call] = deque()
@@ -86,7 +89,7 @@ class Conversation:
     def due_ms(self) -> int | None:
         """When `expire` has something to do: a late answer leaves, the outstanding call is given up."""
         dues = [self._sent_ms + self._timeout_ms] if self._pending else []
-        return min([*dues, *(due for due, _ in self._late)], default=None)
+        return min([*dues, *(due for due, _ in [*self._late, *self._later])], default=None)
 
     def open(self, send: Callable[[str], None]) -> None:
         """The link is up; `send` takes frames and never blocks."""
@@ -97,8 +100,9 @@ class Conversation:
         """The link is gone: what must not be lost waits for the next one, the rest is dropped."""
         self._send = None
         self._late.clear()
-        waiting = [*([self._pending] if self._pending else []), *self._queue]
-        self._pending = None
+        later = [call for _, call in self._later]
+        waiting = [*([self._pending] if self._pending else []), *self._queue, *later]
+        self._pending, self._later = None, []
         self._queue = deque(call for call in waiting if call.keep)
         for call in waiting:
             if not call.keep:
@@ -112,12 +116,16 @@ class Conversation:
         *,
         keep: bool = False,
         urgent: bool = False,
+        after_ms: int = 0,
     ) -> None:
-        """Say something as soon as possible; without link only what is to `keep` waits for one."""
+        """Say something as soon as possible, or later; without link only what is to `keep` waits for one."""
         if not self.online and not keep:
             answered(None)
             return
         call = _Call(action, payload, answered, keep, urgent)
+        if after_ms:
+            self._later.append((self._now_ms() + after_ms, call))
+            return
         if urgent:
             self._queue.appendleft(call)
         else:
@@ -154,19 +162,27 @@ class Conversation:
                 self._error(number, "FormationViolation", "a CALL is [2, id, action, payload]")
 
     def expire(self) -> None:
-        """Send late answers whose time has come; give up the outstanding call when its time has passed."""
+        """Say what was to be said later; give up the outstanding call when its time has passed."""
         now = self._now_ms()
+        due = [call for at_ms, call in self._later if at_ms <= now]
+        if due:
+            self._later = [(at_ms, call) for at_ms, call in self._later if at_ms > now]
+            self._queue.extend(due)
+            self._pump()
         while self._late and self._late[0][0] <= now:
             self._transmit(self._late.popleft()[1])
         if self._pending is not None and now >= self._sent_ms + self._timeout_ms:
             self._settle(self._pending.id, None)
 
     def _called(self, number: str, action: str, payload: Message) -> None:
+        if self._loses(payload):
+            return
         self._answering = True  # what an answer sets off comes after it on the wire
         try:
             _check(action, payload)
             result = self._answer(action, payload)
-            self._reply(json.dumps([RESULT, number, result], separators=(",", ":")))
+            if not self._loses(payload):
+                self._reply(json.dumps([RESULT, number, result], separators=(",", ":")))
         except CallRefused as refusal:
             self._error(number, refusal.code, str(refusal))
         finally:

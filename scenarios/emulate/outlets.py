@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from controller.defaults import UNKNOWN
 from scenarios.emulate.frames import Message
 from scenarios.emulate.profiles import NOMINAL_VOLTAGE_V, PURPOSES, Purpose
 
+FAULTED = "Faulted"
 DC_VOLTAGE_V = 400.0  # of a car's battery
 
 
@@ -18,7 +20,7 @@ class Truth(NamedTuple):
     status: str
     """ChargePointStatus as long as a transaction runs: Charging, SuspendedEV or SuspendedEVSE."""
     current_ma: tuple[int, int, int]
-    """Below 0 where the car feeds back."""
+    """Below 0 where the car feeds back; UNKNOWN where a meter says nothing."""
     energy_wh: int
     given_wh: int = 0
     """The export register."""
@@ -32,6 +34,14 @@ class PowerSide(Protocol):
 
     def truth(self, connector: int) -> Truth:
         """What is there now."""
+        ...
+
+    def reading(self, connector: int) -> tuple[Truth, int] | None:
+        """What the meter says of it, and after how many ms it is told; None: nothing is."""
+        ...
+
+    def loses(self, connector: int) -> bool:
+        """The next message about this connector gets lost."""
         ...
 
     def pilot_ma(self, connector: int) -> int:
@@ -107,7 +117,7 @@ class Outlet:
     @property
     def status(self) -> str:
         """ChargePointStatus."""
-        if self.running:
+        if self.running or self.shown == FAULTED:
             return self.shown
         if not self.operative:
             return "Unavailable"
@@ -168,9 +178,10 @@ def samples(measurand: str, truth: Truth, context: str, efficiency: float = 0.0)
             f'"location":"Outlet","unit":"{unit}"}}'
         )
 
-    currents = truth.current_ma
+    known = {f"L{i}": ma for i, ma in enumerate(truth.current_ma, start=1) if ma != UNKNOWN}
+    current_ma = sum(known.values())
     if efficiency:
-        power_w = sum(currents) * truth.voltage_v * truth.feed_factor * efficiency / 1000
+        power_w = current_ma * truth.voltage_v * truth.feed_factor * efficiency / 1000
         direct = {
             "Current.Import": (power_w / DC_VOLTAGE_V, "A"),
             "Power.Active.Import": (power_w, "W"),
@@ -181,9 +192,9 @@ def samples(measurand: str, truth: Truth, context: str, efficiency: float = 0.0)
             return [sample(f"{value:.3f}", unit)]
     match measurand:
         case "Current.Import":
-            return [sample(f"{ma / 1000:.3f}", "A", f"L{i}") for i, ma in enumerate(currents, start=1)]
+            return [sample(f"{ma / 1000:.3f}", "A", phase) for phase, ma in known.items()]
         case "Power.Active.Import":
-            return [sample(f"{sum(currents) * truth.voltage_v / 1000:.1f}", "W")]
+            return [sample(f"{current_ma * truth.voltage_v / 1000:.1f}", "W")]
         case "Energy.Active.Import.Register":
             return [sample(str(truth.energy_wh), "Wh")]
         case "Energy.Active.Export.Register":

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from controller.defaults import NEVER, UNKNOWN
 from controller.electrical import NOMINAL_VOLTAGE_V, milliamps_per_phase, watts
 from controller.image import Answer, Status, blank_image
 from hardware.registers import Reading
 from scenarios.emulate import storage
-from scenarios.emulate.outlets import Truth
-from twin.readings import hear_meters, links, poll_meters
+from scenarios.emulate.outlets import FAULTED, Truth
+from twin.readings import WHOLE, hear_meters, links, poll_meters, sense
+from twin.streams import stream
 from twin.world import World
 
 _STATUS: Final = {
     Status.CHARGING: "Charging",
     Status.SUSPENDED_EV: "SuspendedEV",
     Status.SUSPENDED_EVSE: "SuspendedEVSE",
+    Status.FAULTED: FAULTED,
 }
 
 
@@ -26,6 +30,9 @@ class Outlets:
     def __init__(self, world: World, rows: list[int]) -> None:
         self._world = world
         self._rows = rows
+        names = world.topology.connector_names
+        self._probes = links(world.seed, "reading", names)
+        self._chance = stream(world.seed, "loss", *(names[row] for row in rows))
 
     def truth(self, connector: int) -> Truth:
         """What is there now."""
@@ -41,6 +48,21 @@ class Outlets:
             voltage_v=NOMINAL_VOLTAGE_V / float(outlet["lift"]),
             feed_factor=float(outlet["feed_factor"]),
         )
+
+    def reading(self, connector: int) -> tuple[Truth, int] | None:
+        """The same through the meter of the connector, and after how many ms it is told; None: nothing is."""
+        world, row = self._world, self._rows[connector - 1]
+        shown = np.zeros(3, "i8")
+        late_ms = sense(self._probes, world.clamps, world.outlets, row, world.now_ms, shown)
+        if late_ms == NEVER or self.loses(connector):
+            return None
+        one, two, three = shown.tolist()
+        return self.truth(connector)._replace(current_ma=(one, two, three)), late_ms
+
+    def loses(self, connector: int) -> bool:
+        """The next message about this connector gets lost."""
+        loss = self._number(connector, "loss")
+        return loss > 0 and self._chance.random() * WHOLE < loss
 
     def pilot_ma(self, connector: int) -> int:
         """What the electronics believe to offer; a box that does not obey believes itself."""
