@@ -18,7 +18,8 @@ import typer
 
 from controller.site import SiteError
 from hardware.kernels import keep_in
-from hardware.links import CannotStart, Links, outside_loopback, read_keys, read_links
+from hardware.links import CannotStart, Links, outside_loopback, read_links
+from hardware.security import read_security
 from hardware.sitefile import Drawn, read_site
 from hardware.store import only_one
 
@@ -57,7 +58,7 @@ def run(
     drawn, links = _read(site_file)
     store = links.store(site_file)
     _refuse_haste(speed, links)
-    keys = read_keys(drawn.site, links, site_file)
+    admission = read_security(drawn.site, links, site_file)
     _log_lines()
     with only_one(store):
         if fault := keep_in(store):
@@ -68,10 +69,10 @@ def run(
         def reread() -> None:
             drawn, links = _read(site_file)
             _refuse_haste(speed, links)
-            read_keys(drawn.site, links, site_file)
+            read_security(drawn.site, links, site_file)
 
         announce = partial(print, flush=True)
-        anew = clock.run(control(drawn, links, keys, store, speed, announce, reread), speed)
+        anew = clock.run(control(drawn, links, admission, store, speed, announce, reread), speed)
     if anew:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (this very command)
 
@@ -80,9 +81,10 @@ def run(
 def check(site_file: SiteFile) -> None:
     """Print the tree with its limits and try each link once."""
     drawn, links = _read(site_file)
+    admission = read_security(drawn.site, links, site_file)
     from hardware.survey import survey
 
-    found = asyncio.run(survey(drawn, links))
+    found = asyncio.run(survey(drawn, links, admission))
     print("\n".join(found.lines))
     raise typer.Exit(0 if found.sound else 1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
@@ -17,7 +16,6 @@ from controller.sentences import sentence
 from controller.site import Battery, Inverter, Site, SiteError
 from hardware.addresses import Host, Link, ModbusAddress, bus_faults, is_loopback
 from hardware.registers import load_map
-from hardware.sitefile import read_text
 from hardware.storage_maps import load_storage_map
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -134,6 +132,21 @@ class ModbusListen(Link):
 ServerName = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\w-]+$")]
 
 
+Profile = Literal[0, 1, 2, 3]
+
+
+class SecurityTable(Link):
+    """How chargepoints show who they are (OCPP 1.6 security profiles)."""
+
+    profile: Profile = 0
+    profiles: dict[str, Profile] = Field(default_factory=dict)
+    """By name of the chargepoint, where it has another."""
+    tls: Listen | None = None
+    certificate: str = ""
+    private_key: str = ""
+    client_ca: str = ""
+
+
 class BoxTable(Link):
     """The box itself.
 
@@ -149,6 +162,8 @@ class BoxTable(Link):
     """What an Authorize with a card that nobody has entered is answered."""
     keys: str = ""
     """A TOML file, relative to the site file, with `identity = "key"` of each box on security profile 1."""
+    security: SecurityTable = SecurityTable()
+    """How chargepoints show who they are."""
     modbus: dict[ServerName, ModbusListen] = Field(default_factory=dict)
     """Modbus servers by name."""
     digital_input: dict[str, DigitalInput] = Field(default_factory=dict)
@@ -236,29 +251,6 @@ def _storage_links(
     return links
 
 
-def read_keys(site: Site, links: Links, site_file: Path) -> dict[str, str]:
-    """Keys of the chargepoints by identity. Raises SiteError."""
-    if not links.box.keys:
-        return {}
-    path = site_file.parent / links.box.keys
-    try:
-        keys = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise SiteError([f"{path}: this is not TOML: {error}"]) from None
-    known = [chargepoint.identity for chargepoint in site.chargepoint.values()]
-    lines = [
-        f"{path}: {identity}: no chargepoint has this identity." for identity in keys if identity not in known
-    ]
-    lines += [
-        f"{path}: {identity}: a key is text of 1 to 40 characters; put it in quotes."
-        for identity, key in keys.items()
-        if not (isinstance(key, str) and 1 <= len(key) <= 40)
-    ]
-    if lines:
-        raise SiteError(lines)
-    return keys
-
-
 Table = TypeVar("Table", bound=BaseModel)
 
 
@@ -297,6 +289,8 @@ def cannot_open(listen: Listen, table: str, error: OSError) -> CannotStart:
 def outside_loopback(links: Links) -> Iterator[str]:
     """The links that leave this machine, each as table and host."""
     hosts = {"box.ocpp": links.box.ocpp.host, "box.api": links.box.api.host}
+    if links.box.security.tls is not None:
+        hosts["box.security.tls"] = links.box.security.tls.host
     hosts |= {f"box.modbus.{name}": server.host for name, server in links.box.modbus.items()}
     yield from (f"[{table}] {host}" for table, host in hosts.items() if not is_loopback(host))
     for table, device in links.devices():

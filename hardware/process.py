@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from hardware.liveview import LiveView
 from hardware.modbus_server import modbus_server
 from hardware.notices import Notices
 from hardware.runtime import Box
+from hardware.security import Admission
 from hardware.sitefile import Drawn
 
 
 async def control(
     drawn: Drawn,
     links: Links,
-    keys: Mapping[str, str],
+    admission: Admission,
     store: Path,
     speed: float,
     announce: Callable[[str], None],
@@ -53,7 +54,7 @@ async def control(
         name: listening(table.listen(), f"box.modbus.{name}") for name, table in links.box.modbus.items()
     }
     clock = Clock(loop.time)
-    box = Box(drawn.site, drawn.topology, links, store, clock, thinker.calculate, view, notices, keys)
+    box = Box(drawn.site, drawn.topology, links, store, clock, thinker.calculate, view, notices, admission)
     servers = {
         name: modbus_server(name, links.box.modbus[name], drawn, view, box.outside, notices) for name in doors
     }
@@ -72,10 +73,12 @@ async def control(
             "compiler": _compile(box, thinker, notices),
         }
         tasks = [asyncio.create_task(_reported(name, part, notices)) for name, part in parts.items()]
+        inside = links.box.security.tls
         host, api_port = bound.getsockname()[:2]
         announce(
-            f'Edge controls "{drawn.site.name}": OCPP 1.6J on ws://{links.box.ocpp.host}:{port}/,'
-            f" API on http://{host}:{api_port}/"
+            f'Edge controls "{drawn.site.name}": OCPP 1.6J on ws://{links.box.ocpp.host}:{port}/'
+            + (f" and wss://{inside.host}:{box.tls_port}/" if inside else "")
+            + f", API on http://{host}:{api_port}/"
             + "".join(f", Modbus {name} on {_address(door)}" for name, door in doors.items())
         )
         await stop.wait()

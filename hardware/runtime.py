@@ -28,7 +28,7 @@ from hardware.clock import Clock
 from hardware.digital_input import ContactPoll, forget_removed
 from hardware.journal import Journal
 from hardware.ledger import Ledger
-from hardware.links import Links
+from hardware.links import Links, cannot_open
 from hardware.liveview import LiveView
 from hardware.modbus import MeterPoll, ModbusMeter
 from hardware.modbus_line import Lines
@@ -37,6 +37,7 @@ from hardware.ocpp import CentralSystem
 from hardware.outside import TRUSTED_FROM, Outside
 from hardware.planning import Moment, Planning
 from hardware.remembered import Remembered
+from hardware.security import OPEN, Admission
 from hardware.storage import Order, StorageDevice, StoragePoll
 from hardware.wishes import Wishes
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 RETREAT_AFTER: Final = 5
 """Cycles in a row that failed, until every target is lowered to its fallback."""
+DAY_S: Final = 86_400
 BREATH_S: Final = 0.1
 """Least time between two cycles: a meter far over its fuse must not keep the links from being served."""
 
@@ -62,11 +64,12 @@ class Box:
         calculate: Calculate,
         view: LiveView,
         notices: Notices,
-        keys: Mapping[str, str],
+        admission: Admission = OPEN,
     ) -> None:
         self.topology = topology
         self.calculate = calculate
         self._links = links
+        self._admission = admission
         self._clock = clock
         self._view = view
         self._notices = notices
@@ -74,6 +77,7 @@ class Box:
         self._wake = asyncio.Event()
         self._failures = 0
         self._polling: list[asyncio.Task[None]] = []
+        self.tls_port = 0
         self.ledger = Ledger(store / "ledger.db", notices)
         self.cards = Cards(self.ledger, clock.utc, links.box.unknown_cards)
         self.outside = Outside(store / "instructions.db", site, topology, clock, notices)
@@ -89,7 +93,14 @@ class Box:
         self._newest: Decision | None = None
         self._held = np.zeros(len(topology.connectors), np.bool_)
         self.central = CentralSystem(
-            site, topology, self._live.connectors, clock, self.ledger, self.cards, notices, keys=keys
+            site,
+            topology,
+            self._live.connectors,
+            clock,
+            self.ledger,
+            self.cards,
+            notices,
+            admission=admission,
         )
         lines = Lines()
         self.meters = [
@@ -114,17 +125,31 @@ class Box:
         ]
 
     async def open(self, *, poll: bool = True) -> int:
-        """Listen for chargepoints, poll the rest; returns the port. Raises OSError when it is taken.
+        """Listen for chargepoints, poll the rest; returns the port. Raises OSError or CannotStart.
 
         Without `poll` they are read by `read_meters` alone: a test steps the world between two cycles.
         """
         await forget_removed(self.outside, self._links.box.digital_input)
-        port = await self.central.serve(self._links.box.ocpp.host, self._links.box.ocpp.port)
+        door, inside = self._links.box.ocpp, self._links.box.security.tls
+        port = await self.central.serve(door.host, door.port)
+        if inside is not None and self._admission.tls is not None:
+            try:
+                self.tls_port = await self.central.serve_tls(inside.host, inside.port, self._admission.tls)
+            except OSError as error:
+                raise cannot_open(inside, "box.security.tls", error) from None
+            self._polling.append(asyncio.create_task(self._watch_certificate()))
         if poll:
             polls: list[MeterPoll | ContactPoll | StoragePoll]
             polls = [*self.meters, *self.contacts, *self._devices()]
-            self._polling = [asyncio.create_task(poll.run()) for poll in polls]
+            self._polling += [asyncio.create_task(poll.run()) for poll in polls]
         return port
+
+    async def _watch_certificate(self) -> None:
+        """Say each day that it ends soon."""
+        while True:
+            if sentence := self._admission.ending(self._clock.utc()):
+                self._notices.say("box", "certificate_ends", sentence)
+            await asyncio.sleep(DAY_S)
 
     def _devices(self) -> list[StoragePoll]:
         return [device for polls in self.storage.values() for device in polls.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from controller.defaults import UNKNOWN
@@ -17,6 +18,7 @@ from hardware.modbus import ModbusMeter
 from hardware.modbus_line import DeviceSilent, Lines
 from hardware.modbus_link import ModbusLink
 from hardware.registers import Reading
+from hardware.security import OPEN, Admission
 from hardware.sitefile import Drawn
 from hardware.storage import StorageDevice
 
@@ -31,7 +33,7 @@ class Survey(NamedTuple):
     sound: bool
 
 
-async def survey(drawn: Drawn, links: Links) -> Survey:
+async def survey(drawn: Drawn, links: Links, admission: Admission = OPEN) -> Survey:
     """Everything that can be said of a site before it is run."""
     site = drawn.site
     lines = [
@@ -41,9 +43,11 @@ async def survey(drawn: Drawn, links: Links) -> Survey:
         "",
         *_verdict(site),
         "",
-        *_remarks(site, links),
+        *_remarks(site, links, admission),
     ]
     tries = [_try_port("box.ocpp", links.box.ocpp), _try_port("box.api", links.box.api)]
+    if links.box.security.tls is not None:
+        tries.append(_try_port("box.security.tls", links.box.security.tls))
     tries += [_try_port(f"box.modbus.{name}", table.listen()) for name, table in links.box.modbus.items()]
     lines_to = Lines()
     tries += await asyncio.gather(*(_try_meter(name, link, lines_to) for name, link in links.meters.items()))
@@ -121,11 +125,13 @@ def _verdict(site: Site) -> Iterator[str]:
     yield f"  Accepted: {site.accept_unsafe_fallback}"
 
 
-def _remarks(site: Site, links: Links) -> Iterator[str]:
+def _remarks(site: Site, links: Links, admission: Admission) -> Iterator[str]:
     found = list(remarks(site))
     out_of_reach = [f"[battery.{name}]" for name in site.battery if name not in links.batteries]
     out_of_reach += [f"[inverter.{name}]" for name in site.inverter if name not in links.inverters]
     found += [f"{place} has no link: nobody reads or commands it." for place in out_of_reach]
+    if ending := admission.ending(datetime.now(UTC)):
+        found.append(ending)
     if found:
         yield from ("Remarks", *(f"  {remark}" for remark in found), "")
 

@@ -122,13 +122,14 @@ def serve(
 def emulate(
     scenario: ScenarioFile,
     ocpp: Annotated[str, typer.Option(help="Address of the central system.")] = "ws://127.0.0.1:9000",
+    ocpp_tls: Annotated[str, typer.Option(help="Its address for security profiles 2 and 3.")] = "",
     speed: Annotated[float, typer.Option(help="How many times faster than real time.", min=0.1)] = 1.0,
     seconds: Annotated[float | None, typer.Option(help="End by itself after so many seconds.", min=1)] = None,
 ) -> None:
     """Put the chargepoints and meters of a scenario on loopback sockets, for a controller of your own."""
     from scenarios.emulate import command
 
-    raise typer.Exit(command.main(scenario, ocpp, speed, seconds))
+    raise typer.Exit(command.main(scenario, ocpp, speed, seconds, ocpp_tls))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from controller.sentences import sentence
 from controller.site import Site, SiteError, build
 from controller.topology import Topology, compile_site
+from scenarios.emulate.passes import Security
 from twin.conditions import Conditions
 from twin.faults import Seconds
 from twin.fleet import read_fleet
@@ -187,6 +188,7 @@ class Scenario(_Table):
     told: tuple[Told, ...] = Field(default=(), alias="instruction")
     """What comes from outside: limits, profiles, series, stops."""
     conditions: Conditions = Conditions()
+    security: Security = Field(default_factory=Security)
     wishes: Wishes = Wishes()
     expect: dict[str, Bound] = Field(default_factory=dict)
     """Bounds on the figures of merit, by their names."""

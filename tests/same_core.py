@@ -157,7 +157,7 @@ def box_of(played, store, clock, seconds):
     """The production box of a world's site, thinking with compiled kernels."""
     drawn, topology = played.site, played.topology
     links, view = read_links(drawn, "same core"), LiveView(drawn, topology, world="emulated")
-    return Box(drawn, topology, links, store, clock, calculate, view, Notices(seconds), keys={})
+    return Box(drawn, topology, links, store, clock, calculate, view, Notices(seconds))
 
 
 class Stepped:

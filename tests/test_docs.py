@@ -17,11 +17,12 @@ from controller.external import ExternalLimit, Input, ProfileSet, Stop
 from controller.image import Source, Status
 from controller.setpoints import BatterySchedule, BatterySegment, Setpoint
 from controller.site import Battery, Chargepoint, Connector, Grid, Inverter, Meter, SafeCurrent, Site
-from hardware.links import BoxTable, DigitalInput, Listen, MeterLink, ModbusListen, StorageLink
+from hardware.links import BoxTable, DigitalInput, Listen, MeterLink, ModbusListen, SecurityTable, StorageLink
 from hardware.points import SHAPES
 from hardware.registers import Quantity, RegisterMap
 from hardware.storage_maps import Scaled, StorageMap, storage_map_names
 from hardware.storage_maps import Told as Written
+from scenarios.emulate.passes import Security
 from scenarios.figures import Figures
 from scenarios.scenario import Bound, During, FromFile, Generated, LoadProfile, Production, Scenario, Wishes
 from scenarios.size import Building, Study, StudyChargepoint
@@ -135,6 +136,7 @@ def test_every_section_that_the_code_cites_exists():
         ("architecture.md", "`write` of a storage map", Written),
         ("site-file.md", "`[box]`", BoxTable),
         ("site-file.md", "`ocpp` and `api`", Listen),
+        ("site-file.md", "`[box.security]`", SecurityTable),
         ("site-file.md", "`[box.modbus.NAME]`", ModbusListen),
         ("site-file.md", "`[box.digital_input.NAME]`", DigitalInput),
         ("architecture.md", "Keys of a register map", RegisterMap),
@@ -164,6 +166,7 @@ def test_every_section_that_the_code_cites_exists():
         ("scenarios.md", "`[expect]`", Bound),
         ("scenarios.md", "`[[during]]`", During),
         ("scenarios.md", "`[[instruction]]`", Told),
+        ("scenarios.md", "`[security]`", Security),
         ("scenarios.md", "`[conditions]`", conditions.Conditions),
         ("scenarios.md", "`[conditions.meters]`", conditions.MeterLink),
         ("scenarios.md", "`[conditions.links]`", conditions.ChargepointLink),

@@ -225,6 +225,17 @@ def _progress(box: Box, payload: Payload) -> Reply:
     return Reply({})
 
 
+def _security_event(box: Box, payload: Payload) -> Reply:
+    kind, detail = quoted(payload["type"]), quoted(payload.get("techInfo", ""))
+    box.say("security_event", f"reports a security event: {kind} {detail}.")
+    return Reply({})
+
+
+def _sign(box: Box, payload: Payload) -> Reply:
+    box.say("sign_certificate", "asks for a certificate; none is signed here, put one into it by hand.")
+    return Reply({"status": "Rejected"})
+
+
 def _outlet(box: Box, number: int) -> Outlet | None:
     outlet = box.outlets.get(number)
     if outlet is None:
@@ -246,4 +257,6 @@ _ACTIONS: Final[dict[str, Callable[[Box, Payload], Reply | Awaitable[Reply]]]] =
     "DataTransfer": _transfer,
     "FirmwareStatusNotification": _progress,
     "DiagnosticsStatusNotification": _progress,
+    "SecurityEventNotification": _security_event,
+    "SignCertificate": _sign,
 }

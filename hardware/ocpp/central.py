@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hmac
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -16,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -30,10 +27,12 @@ from hardware.ledger import Ledger
 from hardware.notices import Notices, quoted
 from hardware.ocpp.actions import hear
 from hardware.ocpp.box import Box
+from hardware.ocpp.door import Door, TlsDoor
 from hardware.ocpp.frames import Payload, fault_in_call
 from hardware.ocpp.link import NO_ANSWER, Link, Outcome
 from hardware.ocpp.onboarding import describe, set_up
 from hardware.ocpp.outlet import Order
+from hardware.security import OPEN, Admission
 
 SUBPROTOCOL: Final = Subprotocol("ocpp1.6")
 MOST_BYTES: Final = 2**20
@@ -48,8 +47,8 @@ class CentralSystem:
     """All chargepoints of a site behind OCPP 1.6J.
 
     `rows` is the live table of connector reports (topology order); it is written only here, in the thread of
-    the event loop, and `on_change` is called after each change. `distribute` never blocks. `keys` maps
-    identities to their password (security profile 1); an identity without key is let in without one.
+    the event loop, and `on_change` is called after each change. `distribute` never blocks. `admission` says
+    who is let in with what.
     """
 
     def __init__(
@@ -62,13 +61,13 @@ class CentralSystem:
         cards: Cards,
         notices: Notices,
         on_change: Callable[[], None] = lambda: None,
-        keys: Mapping[str, str] | None = None,
+        admission: Admission = OPEN,
         ping_s: float = PING_S,
     ) -> None:
         self._notices = notices
-        self._keys = dict(keys or {})
+        self._admission = admission
         self._ping_s = ping_s
-        self._server: Server | None = None
+        self._servers: list[Server] = []
         self._next_set_up_s = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self._outlet_at: list[tuple[Box, int]] = []
@@ -90,11 +89,18 @@ class CentralSystem:
 
     async def serve(self, host: str = "", port: int = 9000) -> int:
         """Listen; returns the port (useful when 0 was asked for). Raises OSError when it is taken."""
-        self._server = await serve(
+        return await self._serve(host, port, partial(Door, self._notices))
+
+    async def serve_tls(self, host: str, port: int, context: ssl.SSLContext) -> int:
+        """Listen for those who come inside TLS; returns the port. Raises OSError when it is taken."""
+        return await self._serve(host, port, partial(TlsDoor, self._notices, context, self._closing))
+
+    async def _serve(self, host: str, port: int, door: object) -> int:
+        server = await serve(
             self._converse,
             host or None,
             port,
-            create_connection=cast("type[ServerConnection]", partial(_Door, self._notices)),
+            create_connection=cast("type[ServerConnection]", door),
             process_request=self._admit,
             select_subprotocol=_choose_subprotocol,
             max_size=MOST_BYTES,
@@ -104,15 +110,17 @@ class CentralSystem:
             close_timeout=5,
             logger=self._logger(),
         )
-        return int(next(iter(self._server.sockets)).getsockname()[1])
+        self._servers.append(server)
+        return int(next(iter(server.sockets)).getsockname()[1])
 
     async def close(self) -> None:
         """Stop listening and close every socket."""
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        for server in self._servers:
+            server.close()
         for task in list(self._closing):
             task.cancel()
+        for server in self._servers:
+            await server.wait_closed()
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,7 +195,7 @@ class CentralSystem:
     # -- one socket ---------------------------------------------------------------------------------
 
     def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
-        """404 for an unknown identity, 401 for a wrong key, before anything is upgraded."""
+        """404 for an unknown identity, 401 for a wrong key, 403 for less than its profile: no upgrade."""
         identity = _identity(request)
         peer = socket.remote_address[0] if socket.remote_address else "?"
         if identity not in self._box_by_identity:
@@ -198,17 +206,16 @@ class CentralSystem:
                 " refused with 404.",
             )
             return socket.respond(HTTPStatus.NOT_FOUND, "unknown chargepoint\n")
-        key = self._keys.get(identity)
-        if key is not None and not _authenticated(request, identity, key):
-            self._notices.say(
-                identity,
-                "wrong_key",
-                f"{identity} came with a wrong key or none from {peer}: refused with 401.",
-            )
-            response = socket.respond(HTTPStatus.UNAUTHORIZED, "wrong credentials\n")
+        inside = socket.transport.get_extra_info("ssl_object")
+        refusal = self._admission.refusal(identity, request.headers.get("Authorization", ""), inside)
+        if refusal is None:
+            return None
+        sentence = f"{identity} at {peer} {refusal.sentence}: refused with {refusal.status}."
+        self._notices.say(identity, refusal.kind, sentence)
+        response = socket.respond(refusal.status, "not let in\n")
+        if refusal.status == HTTPStatus.UNAUTHORIZED:
             response.headers["WWW-Authenticate"] = 'Basic realm="OCPP"'
-            return response
-        return None
+        return response
 
     async def _converse(self, socket: ServerConnection) -> None:
         assert socket.request is not None  # noqa: S101 - it has been admitted
@@ -275,23 +282,6 @@ class CentralSystem:
         return logger
 
 
-class _Door(ServerConnection):
-    """A connection that says why it never became a WebSocket; our own refusals have been said already."""
-
-    def __init__(self, notices: Notices, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._notices = notices
-
-    async def handshake(self, *args: Any, **kwargs: Any) -> None:
-        await super().handshake(*args, **kwargs)
-        error = self.protocol.handshake_exc
-        if error is not None and not isinstance(error, InvalidStatus):
-            peer = self.remote_address[0] if self.remote_address else "?"
-            self._notices.say(
-                peer, "no_websocket", f"{peer} connected and did not speak WebSocket ({str(error)[:120]})."
-            )
-
-
 class _Relay(logging.Handler):
     def __init__(self, notices: Notices) -> None:
         super().__init__()
@@ -313,20 +303,6 @@ def _choose_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> 
 def _identity(request: Request) -> str:
     """The last part of the path, percent-decoded."""
     return unquote(urlsplit(request.path).path.rpartition("/")[2])
-
-
-def _authenticated(request: Request, identity: str, key: str) -> bool:
-    """HTTP Basic with the identity as user; a key of hex digits may come decoded, as early editions say."""
-    kind, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    try:
-        user, _, password = base64.b64decode(encoded, validate=True).partition(b":")
-    except binascii.Error:
-        return False
-    allowed = [key.encode()]
-    with suppress(ValueError):
-        allowed.append(bytes.fromhex(key))
-    right = [hmac.compare_digest(password, secret) for secret in allowed]
-    return kind.lower() == "basic" and hmac.compare_digest(user, identity.encode()) and any(right)
 
 
 def _word(outcome: Outcome) -> str:

@@ -108,6 +108,11 @@ def _get_configuration(box: Chargepoint, call: Message) -> Message:
 
 def _change_configuration(box: Chargepoint, call: Message) -> Message:
     key, value = call["key"], call["value"]
+    if key == "AuthorizationKey" and box.shown.profile in {1, 2}:  # can be written and never read
+        if not 16 <= len(value) <= 40:
+            return {"status": "Rejected"}
+        box.shown.key = value
+        return {"status": "Accepted"}
     if key in box.settings.fixed:
         return {"status": "Rejected"}
     if key not in box.settings.values:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from scenarios.emulate.answers import answer_of
 from scenarios.emulate.frames import Conversation, Message
 from scenarios.emulate.outlets import FAULTED, Nameplate, Outlet, PowerSide, Running, samples, settings_of
+from scenarios.emulate.passes import Pass
 from scenarios.emulate.profiles import Profile, ProfileStore, Refused, Transaction, read_profile, utc_ms
 
 REBOOT_MS = 5_000
@@ -32,9 +33,13 @@ class Chargepoint:
         power: PowerSide,
         now_ms: Callable[[], int],
         utc_at_0: datetime,
+        shown: Pass | None = None,
     ) -> None:
         self.nameplate = nameplate
+        self.shown = shown or Pass()
         self.settings = settings_of(nameplate)
+        if self.shown.profile:
+            self.settings.fixed["SecurityProfile"] = str(self.shown.profile)
         self.store = ProfileStore(
             nameplate.hardware_ma, max_stack_level=nameplate.max_stack_level, purposes=nameplate.purposes
         )

@@ -11,6 +11,7 @@ from controller.site import SiteError
 from hardware.clock import Clock, run
 from hardware.links import read_links
 from scenarios.emulate.emulation import Emulation
+from scenarios.emulate.passes import read_passes
 from scenarios.scenario import Story, load, prepare
 from twin.world import World
 
@@ -18,15 +19,24 @@ FASTEST = 200.0
 LOOK_S = 2.0
 
 
-def main(scenario: Path, ocpp_url: str, speed: float = 1.0, seconds: float | None = None) -> int:
+def main(
+    scenario: Path, ocpp_url: str, speed: float = 1.0, seconds: float | None = None, tls_url: str = ""
+) -> int:
     """Emulate until the story, `seconds` of the wall or the user's patience ends. Raises SiteError."""
     if not ocpp_url.startswith(("ws://", "wss://")):
         raise SiteError([f'--ocpp "{ocpp_url}": give the address of a central system, like ws://host:9000.'])
+    if tls_url and not tls_url.startswith("wss://"):
+        raise SiteError([f'--ocpp-tls "{tls_url}": give an address like wss://host:9443.'])
     if not 0.1 <= speed <= FASTEST:
         raise SiteError([f"--speed {speed:g}: a clock runs here at 0.1 to {FASTEST:g} times the real speed."])
-    story = prepare(load(scenario))
+    tables = load(scenario)
+    story = prepare(tables)
     read_links(story.site, str(scenario))
-    emulation = Emulation(world_of(story), ocpp_url)
+    passes = read_passes(tables.security, story.site, scenario.parent, str(scenario))
+    tls_url = tls_url or (ocpp_url if ocpp_url.startswith("wss://") else "")
+    if not tls_url and any(shown.profile >= 2 for shown in passes.values()):
+        raise SiteError(["--ocpp-tls is missing: security profiles 2 and 3 dial wss://HOST:PORT."])
+    emulation = Emulation(world_of(story), ocpp_url, passes=passes, tls_url=tls_url)
     said = f"{_counted(len(emulation.wires), 'chargepoint')} and {_counted(len(story.site.meter), 'meter')}"
     sys.stderr.write(
         f"Emulating {said} of {story.name}, {speed:g} times as fast as real time. Ctrl-C ends.\n"
@@ -89,9 +99,11 @@ async def _tell_links(emulation: Emulation, url: str) -> None:
         await asyncio.sleep(LOOK_S)
         wires = emulation.wires
         connected = sum(wire.connected for wire in wires)
-        refused = next((wire.refused for wire in wires if wire.refused), "")
+        refused = next(
+            (f"{wire.box.nameplate.identity}: {wire.refused}" for wire in wires if wire.refused), ""
+        )
         say = f"{connected} of {len(wires)} chargepoints are connected to {url}"
-        say += f" ({refused})" if refused and not connected else ""
+        say += f" ({refused})" if refused else ""
         if say != told:
             told = say
             sys.stderr.write(f"{say}.\n")

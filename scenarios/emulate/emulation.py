@@ -21,6 +21,7 @@ from hardware.storage_maps import load_storage_map
 from scenarios.emulate.chargepoint import Chargepoint
 from scenarios.emulate.meters import MeterServer, RegisterServer
 from scenarios.emulate.outlets import Nameplate
+from scenarios.emulate.passes import Pass
 from scenarios.emulate.serial_bus import SerialBus
 from scenarios.emulate.storage import StorageServer, Truth
 from scenarios.emulate.truth import Displays, Outlets, storage_truth, tell_storage
@@ -34,14 +35,25 @@ LONGEST_REST_MS = 1_000
 class Emulation:
     """All boxes and meters of a world. `ocpp_url` is that of the central system, without identity.
 
-    `keeps_samples`: MeterValues that were taken while the link was down are told when it is up again.
+    `passes` are what boxes show, by name; those of profiles 2 and 3 dial `tls_url`. `keeps_samples`:
+    MeterValues that were taken while the link was down are told when it is up again.
     """
 
-    def __init__(self, world: World, ocpp_url: str, *, keeps_samples: bool = True) -> None:
+    def __init__(
+        self,
+        world: World,
+        ocpp_url: str,
+        *,
+        keeps_samples: bool = True,
+        passes: Mapping[str, Pass] | None = None,
+        tls_url: str = "",
+    ) -> None:
         self.world = world
+        self._passes = passes or {}
+        self._urls = (ocpp_url, tls_url or ocpp_url)
         self._keeps_samples = keeps_samples
         self._names = list(world.site.chargepoint)
-        self._wires = [self._wire(name, ocpp_url) for name in self._names]
+        self._wires = [self._wire(name) for name in self._names]
         self._rows = [world.rows_of(name) for name in self._names]
         self._box_of = {row: box for box, rows in enumerate(self._rows) for row in rows}
         self._due_ms: list[int | None] = [wire.box.due_ms for wire in self._wires]
@@ -144,7 +156,7 @@ class Emulation:
 
     # -- parts -----------------------------------------------------------------------------------------
 
-    def _wire(self, name: str, url: str) -> Wire:
+    def _wire(self, name: str) -> Wire:
         world, chargepoint = self.world, self.world.site.chargepoint[name]
         rows = world.rows_of(name)
         ratings = tuple(int(rating) for rating in world.topology.connectors["max_ma"][rows])
@@ -155,8 +167,9 @@ class Emulation:
             keeps_samples=self._keeps_samples,
             direct=direct if any(direct) else (),
         )
-        box = Chargepoint(plate, Outlets(world, rows), lambda: world.now_ms, world.start_utc)
-        return Wire(box, url, partial(self._hear, self._names.index(name)))
+        shown = self._passes.get(name, Pass())
+        box = Chargepoint(plate, Outlets(world, rows), lambda: world.now_ms, world.start_utc, shown)
+        return Wire(box, self._urls[shown.profile >= 2], partial(self._hear, self._names.index(name)))
 
     def _meters(self) -> Iterator[tuple[ModbusAddress, RegisterServer]]:
         for row, meter in enumerate(self.world.site.meter.values()):

@@ -59,6 +59,8 @@ class Wire:
                 async with connect(
                     self._url,
                     subprotocols=[Subprotocol("ocpp1.6")],
+                    ssl=self.box.shown.tls if self._url.startswith("wss:") else None,
+                    additional_headers=self.box.shown.headers(self.box.nameplate.identity),
                     compression=None,
                     ping_interval=None,
                     open_timeout=HANDSHAKE_S,

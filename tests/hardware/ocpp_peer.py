@@ -18,6 +18,7 @@ from hardware.clock import Clock
 from hardware.ledger import Ledger
 from hardware.notices import Notices
 from hardware.ocpp import CentralSystem
+from hardware.security import Admission
 
 CONFIGURATION = {
     "MeterValueSampleInterval": "60",
@@ -56,7 +57,7 @@ def site_of(*chargepoints, fallback_a=0, connectors=1, lease_s=0, phases=3, outl
 class World:
     """A central system on loopback with its rows, ledger, cards and everything it said."""
 
-    def __init__(self, site, path, *, keys=None, unknown_cards="accept", ping_s=20.0):
+    def __init__(self, site, path, *, keys=None, admission=None, unknown_cards="accept", ping_s=20.0):
         loop = asyncio.get_running_loop()
         self.site = site
         self.topology = compile_site(site)
@@ -76,7 +77,7 @@ class World:
             self.cards,
             self.notices,
             on_change=self._changed,
-            keys=keys,
+            admission=admission or Admission({}, keys or {}),
             ping_s=ping_s,
         )
         self.port = 0
@@ -272,14 +273,15 @@ def stamp(at):
 async def dial(port, identity, **options):
     """Open a socket; the caller closes it."""
     options.setdefault("subprotocols", ["ocpp1.6"])
-    url = f"ws://127.0.0.1:{port}/{quote(identity, safe='')}"
+    scheme = "wss" if options.get("ssl") else "ws"
+    url = f"{scheme}://127.0.0.1:{port}/{quote(identity, safe='')}"
     return Peer(await connect(url, compression=None, ping_interval=None, proxy=None, **options))
 
 
 @asynccontextmanager
-async def peer(here, identity="CP-1", *, booted=True, ready=True, **options):
+async def peer(here, identity="CP-1", *, booted=True, ready=True, port=None, **options):
     """A connected chargepoint; `ready`: its set-up is over."""
-    box = await dial(here.port, identity, **options)
+    box = await dial(port or here.port, identity, **options)
     box.utc = here.clock.utc
     try:
         if booted:

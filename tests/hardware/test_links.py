@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controller.site import SiteError, build
-from hardware.links import BoxTable, Links, Listen, MeterLink, outside_loopback, read_keys, read_links
+from hardware.links import BoxTable, Links, Listen, MeterLink, outside_loopback, read_links
 from hardware.sitefile import read_site
 
 METER = {"kind": "modbus-tcp", "map": "eastron_sdm630", "host": "127.0.0.1"}
@@ -244,30 +244,3 @@ def test_a_tree_too_deep_to_compile_is_one_sentence(tmp_path: Path) -> None:
         SiteError, match=r"deep.toml: \[grid.g8\] is more than 8 levels deep; flatten the tree."
     ):
         read_site(deep)
-
-
-def test_keys_stand_in_a_file_of_their_own_and_belong_to_chargepoints_of_the_site(tmp_path: Path) -> None:
-    tables = {
-        "name": "One board",
-        "timezone": "Europe/Amsterdam",
-        "grid": {"main": {"id": 0, "max_current_a": 100, "chargepoints_only": True}},
-        "chargepoint": {
-            "bay": {"identity": "CP-1", "fed_by": "main", "connector": [{"number": 1, "max_current_a": 32}]}
-        },
-        "box": {"keys": "keys.toml"},
-    }
-    site = build(tables, "garage.toml")
-    typed = read_links(site, "garage.toml")
-    keys = tmp_path / "keys.toml"
-    keys.write_text('"CP-1" = "secret"\n')
-    assert read_keys(site, typed, tmp_path / "garage.toml") == {"CP-1": "secret"}
-    keys.write_text('"CP-2" = "secret"\n"CP-1" = 5\n')
-    with pytest.raises(SiteError) as caught:
-        read_keys(site, typed, tmp_path / "garage.toml")
-    assert caught.value.lines == [
-        f"{keys}: CP-2: no chargepoint has this identity.",
-        f"{keys}: CP-1: a key is text of 1 to 40 characters; put it in quotes.",
-    ]
-    keys.unlink()
-    with pytest.raises(SiteError, match=r"keys.toml: there is no such file"):
-        read_keys(site, typed, tmp_path / "garage.toml")

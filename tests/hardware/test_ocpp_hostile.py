@@ -64,7 +64,7 @@ async def test_a_frame_that_cannot_be_read_is_dropped_with_one_line(tmp_path, te
         ('[2,"1","MeterValues",{"connectorId":1,"meterValue":[]}]', "FormationViolation"),
         ('[2,"1","StartTransaction",{}]', "FormationViolation"),
         ('[2,"1","MakeCoffee",{}]', "NotImplemented"),
-        ('[2,"1","SecurityEventNotification",{}]', "NotImplemented"),
+        ('[2,"1","LogStatusNotification",{}]', "NotImplemented"),
         ('[2,"1","SetChargingProfile",{}]', "NotImplemented"),
     ],
 )
