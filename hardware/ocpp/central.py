@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -36,6 +37,7 @@ from hardware.security import OPEN, Admission
 
 SUBPROTOCOL: Final = Subprotocol("ocpp1.6")
 MOST_BYTES: Final = 2**20
+TLS_READS_BYTES: Final = 2**15  # asyncio would keep 256 KiB for each connection, 50 MB for 200
 PING_S: Final = 20.0
 BOOT_WAIT_S: Final = 5.0  # a box that says nothing for so long is taken to have reconnected without booting
 SET_UP_EVERY_S: Final = 0.02  # 200 boxes that come together are set up one after the other within seconds
@@ -93,6 +95,7 @@ class CentralSystem:
 
     async def serve_tls(self, host: str, port: int, context: ssl.SSLContext) -> int:
         """Listen for those who come inside TLS; returns the port. Raises OSError when it is taken."""
+        sslproto.SSLProtocol.max_size = TLS_READS_BYTES
         return await self._serve(host, port, partial(TlsDoor, self._notices, context, self._closing))
 
     async def _serve(self, host: str, port: int, door: object) -> int:

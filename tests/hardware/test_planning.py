@@ -310,7 +310,7 @@ def test_a_wish_told_to_the_box_changes_the_weight_of_its_session_alone(tmp_path
         store = tmp_path / "store"
         store.mkdir()
         links, think = read_links(site, "garage.toml"), interpreted(calculate)
-        box = Box(site, topology, links, store, clock, think, view, notices, {})
+        box = Box(site, topology, links, store, clock, think, view, notices)
         port = await box.open()
         try:
             with pytest.raises(ValueError, match="No car is plugged in"):

@@ -44,7 +44,7 @@ async def box_of(store, *, seconds=None, think=calculate, poll=True, **options):
     clock = Clock(seconds or loop.time)
     view = LiveView(site, topology)
     notices = Notices(loop.time)
-    box = Box(site, topology, read_links(site, "garage.toml"), store, clock, think, view, notices, {})
+    box = Box(site, topology, read_links(site, "garage.toml"), store, clock, think, view, notices)
     box.port = await box.open(poll=poll)
     box.view, box.clock = view, clock
     try:
