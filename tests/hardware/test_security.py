@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from controller.site import SiteError, build
 from hardware.links import read_links
-from hardware.security import read_security
+from hardware.security import Admission, read_security
 from tests.hardware.certificates import Certificates
 from tests.hardware.ocpp_peer import dial, peer, site_of, world
 from tests.hardware.test_ocpp_hostile import KEY, basic
@@ -292,6 +292,8 @@ def test_a_chargepoint_with_a_key_and_no_profile_must_bring_the_key(tmp_path):
     assert made.refusal("CP-1", "", None).kind == "wrong_key"
     assert made.refusal("CP-1", RIGHT["Authorization"], None) is None
     assert made.refusal("CP-2", "", None) is None
+    for profile in (1, 2, 3):  # a profile whose key got lost on the way
+        assert Admission({"CP-1": profile}, {}).refusal("CP-1", "", None) is not None
 
 
 @pytest.mark.parametrize(

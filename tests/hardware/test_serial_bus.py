@@ -109,7 +109,7 @@ async def test_a_missing_device_costs_the_others_its_time_out_and_no_more(tmp_pa
         image, clock = blank_image(compile_site(SITE)), Clock(asyncio.get_running_loop().time)
         there, missing = (
             MeterPoll(
-                meter(end, device, lines, timeout_ms=300),
+                meter(end, device, lines, timeout_ms=600),
                 row,
                 image.meters,
                 compile_site(SITE),
@@ -119,29 +119,29 @@ async def test_a_missing_device_costs_the_others_its_time_out_and_no_more(tmp_pa
             for row, device in enumerate((1, 2))
         )
         tasks = [asyncio.create_task(poll.run()) for poll in (there, missing)]
-        await asyncio.sleep(3)
+        await asyncio.sleep(4)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
     asked = [at_s for at_s, frame in end.heard if frame[0] == 1]
     gaps = sorted(later - earlier for earlier, later in pairwise(asked))
-    assert gaps[-1] < 0.3 + 0.15  # its time-out, a poll, and a slow machine
-    assert len(asked) > 20
-    assert 2 <= sum(frame[0] == 2 for _, frame in end.heard) <= 6  # less and less often
+    assert gaps[-1] < 0.6 + 0.5  # its time-out, a poll, and a slow machine
+    assert len(asked) > 10
+    assert 2 <= sum(frame[0] == 2 for _, frame in end.heard) <= 4  # less and less often
     assert image.meters[1]["at_ms"] == NEVER
 
 
 async def test_the_age_of_a_reading_counts_from_when_its_question_left(tmp_path):
     lines = Lines()
-    async with wire(tmp_path, lambda frame: amps_of(frame) if frame[0] == 1 else b"") as end:
+    async with wire(tmp_path, lambda frame: [(0.1, amps_of(frame))] if frame[0] == 1 else b"") as end:
         image, clock = blank_image(compile_site(SITE)), Clock(asyncio.get_running_loop().time)
-        first, missing = meter(end, 1, lines), meter(end, 2, lines, timeout_ms=400)
+        first, missing = meter(end, 1, lines), meter(end, 2, lines, timeout_ms=600)
         poll = MeterPoll(first, 0, image.meters, compile_site(SITE), clock, lambda *_: None)
         blocked = asyncio.create_task(missing.read())
         await asyncio.sleep(0.05)
         await poll.once()
         age_ms = clock.now_ms() - int(image.meters[0]["at_ms"])
-        assert 0 <= age_ms < 150
+        assert 100 <= age_ms < 400  # its own answer took 100 ms, the queue before it 550 ms
         with pytest.raises(DeviceSilent):
             await blocked
 
@@ -151,7 +151,7 @@ async def test_an_answer_that_comes_late_is_not_taken_for_one_to_the_next_questi
 
     def reply(_frame):
         value = next(values)
-        return [(0.3, says(value))] if value == 10 else says(value)
+        return [(0.3 if value == 10 else 0.15, says(value))]
 
     async with wire(tmp_path, reply) as end:
         slow = meter(end)
