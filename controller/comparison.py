@@ -17,13 +17,18 @@ from controller.defaults import (
     PHASE_IDLE_MA,
     RESPONSE_CLEARS,
     RESPONSE_MIN_MA,
+    RESPONSE_SOON_MS,
+    RESPONSE_STORAGE_MA,
     RESPONSE_SURE,
     RESPONSE_WITHIN_MS,
 )
 from controller.kernel import kernel
+from controller.storage import has_shown
 from controller.topology import CONSUMER, CURRENTS
 from controller.trust import EVERY_PHASE
 from controller.work import Cycle
+
+BY_CARS, BY_STORAGE = 1, 2  # whose orders were on their way since the last calm look, as bits
 
 
 @kernel
@@ -92,9 +97,45 @@ def stir(cy: Cycle, c: int) -> None:
         g = cy.built[c]["path"][d]
         cy.grids[g]["stirred"] = 1
         if stepping:
-            cy.kept_grids[g]["stepped"] = 1
+            cy.kept_grids[g]["stepped"] |= BY_CARS
         if blind:
             cy.kept_grids[g]["looked_at_ms"] = NEVER
+
+
+@kernel
+def stir_by_storage(cy: Cycle) -> None:
+    """The same for batteries and inverters, which are read each second; what is out of reach stands still."""
+    for b in range(len(cy.built_batteries)):
+        kept = cy.kept_batteries[b]
+        stepping = kept["closed"] == 0 or not has_shown(cy, kept, cy.built_batteries[b])
+        _stir(cy, cy.built_batteries[b], kept, cy.batteries[b]["fresh"], stepping)
+    for i in range(len(cy.built_inverters)):
+        kept = cy.kept_inverters[i]
+        stepping = not has_shown(cy, kept, cy.built_inverters[i])
+        _stir(cy, cy.built_inverters[i], kept, cy.inverters[i]["fresh"], stepping)
+
+
+@kernel
+def _stir(cy: Cycle, built: Any, kept: Any, fresh: int, stepping: bool) -> None:
+    changed = kept["heard"] != fresh
+    kept["heard"] = fresh
+    for d in range(built["depth"]):
+        g = built["path"][d]
+        if changed:
+            cy.kept_grids[g]["looked_at_ms"] = NEVER
+        if stepping and fresh == 1:
+            cy.grids[g]["unshown"] = 1
+            cy.kept_grids[g]["stepped"] |= BY_STORAGE
+
+
+@kernel
+def shows_direction(cy: Cycle, built: Any, g: int) -> bool:
+    """Whether a guard has last answered own steps the right way round, on every phase that a device uses."""
+    m = cy.built_grids[g]["guard"]
+    for p in range(3):
+        if built["uses"][p] == 1 and cy.kept_meters[m]["wrong_way"][p] >= 0:
+            return False
+    return True
 
 
 @kernel
@@ -111,14 +152,16 @@ def _watch_response(cy: Cycle, g: int) -> None:
         kept["calm_since_ms"] = now
     if now - kept["calm_since_ms"] <= grid["blind_ms"] + CYCLE_MS:
         return  # the extremes over T_G still hold what was before
+    if grid["unshown"] == 1:
+        return
     looked = kept["looked_at_ms"]
-    if kept["stepped"] == 1 and looked != NEVER and now - looked <= RESPONSE_WITHIN_MS:
+    if kept["stepped"] != 0 and looked != NEVER and now - looked <= RESPONSE_WITHIN_MS:
         _judge_response(cy, g, m)
     kept["stepped"] = 0
     kept["looked_at_ms"] = now
     for p in range(3):
         kept["looked_measured_ma"][p] = cy.kept_meters[m]["current_ma"][p]
-        kept["looked_drawn_ma"][p] = grid["high_ma"][p]
+        kept["looked_drawn_ma"][p] = grid["high_ma"][p] - grid["feeds_ma"][p]
 
 
 @kernel
@@ -130,19 +173,22 @@ def _judge_response(cy: Cycle, g: int, m: int) -> None:
     lost = 0
     astray = 0
     strayed = 0
+    lone = kept["stepped"] == BY_STORAGE
+    least = RESPONSE_STORAGE_MA if lone else RESPONSE_MIN_MA
+    soon = cy.clock[0]["now_ms"] - kept["looked_at_ms"] <= RESPONSE_SOON_MS
     for p in range(3):
-        step = cy.grids[g]["high_ma"][p] - kept["looked_drawn_ma"][p]
+        step = cy.grids[g]["high_ma"][p] - cy.grids[g]["feeds_ma"][p] - kept["looked_drawn_ma"][p]
         shown = meter["current_ma"][p] - kept["looked_measured_ma"][p]
         if step < 0:
             step, shown = -step, -shown
-        if step >= RESPONSE_MIN_MA:
+        if step >= least:
             largest = max(largest, step)
             lost += int(abs(shown) * 4 <= step)
             if cy.built_meters[m]["measures"] == CURRENTS:
-                _judge_sign(meter, p, step, shown)
+                _judge_sign(meter, p, step, shown, lone, soon)
         elif step < PHASE_IDLE_MA:
             strayed = max(strayed, abs(shown))
-    if largest == 0:
+    if largest == 0 or lone:
         return
     astray = int(strayed * 4 >= largest * 3 and strayed * 4 <= largest * 5)
     if lost > 0 and astray == 1:
@@ -156,11 +202,16 @@ def _judge_response(cy: Cycle, g: int, m: int) -> None:
 
 
 @kernel
-def _judge_sign(meter: Any, p: int, step: int, shown: int) -> None:
-    """`step` is positive: between half and one and a half of it is an answer, of either sign."""
+def _judge_sign(meter: Any, p: int, step: int, shown: int, lone: bool, soon: bool) -> None:
+    """`step` is positive: between half and one and a half of it is an answer, of either sign.
+
+    Batteries step all day, so that of theirs a few right ones outweigh a wrong one, and a late one is none.
+    """
     answers = abs(shown) * 2 >= step and abs(shown) * 2 <= step * 3
     if answers and shown < 0:
-        meter["wrong_way"][p] = max(meter["wrong_way"][p], 0) + 1
+        if lone and not soon:
+            return
+        meter["wrong_way"][p] = max(meter["wrong_way"][p], -RESPONSE_CLEARS if lone else 0) + 1
         if meter["wrong_way"][p] >= RESPONSE_SURE:
             meter["reversed"] |= 1 << p
     elif answers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from controller.alone import leave_alone
 from controller.check import check
 from controller.commitments import follow_orders
-from controller.comparison import compare_meters, stir
+from controller.comparison import compare_meters, stir, stir_by_storage
 from controller.decision import Decision, Memory, copy_of, empty_decision
 from controller.demand import weigh_demand
 from controller.export import report_export, steer_inverters, watch_export
@@ -59,6 +59,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
     close_book(cy)
     bound_storage(cy)
     sum_storage(cy)
+    stir_by_storage(cy)
     compare_meters(cy)
     estimate_loads(cy)
     watch_export(cy)

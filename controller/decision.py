@@ -177,6 +177,7 @@ class StorageBecause(IntEnum):
     EXPORT_PANIC = 14
     STOPPED = 15  # maintenance, emergency stop
     DIRECTION = 16  # nobody knows in which direction the current flows at a guard
+    TRIAL = 17  # small steps until the guard has shown one the right way round
 
 
 _DEVICE_DECISION = [
@@ -233,7 +234,7 @@ GRID_MEMORY = np.dtype(
         ("apart_since_ms", "i8"),  # its boards together measure more than it does
         ("disagree_since_ms", "i8"),  # consumer meters beside the guard do not fit it
         ("calm_since_ms", "i8"),  # every order under it has been seen to act
-        ("stepped", "i8"),  # 1: own orders since the look below
+        ("stepped", "i8"),  # own orders since the look below, of cars (1) and of storage (2)
         ("looked_at_ms", "i8"),  # the last calm look: what the guard measured, what the cars drew
         ("looked_measured_ma", "i8", (3,)),
         ("looked_drawn_ma", "i8", (3,)),
@@ -360,6 +361,7 @@ _DEVICE_MEMORY = [
     ("ignored", "i8"),  # 1: accepted and does not obey
     ("until_ms", "i8"),  # when the newest order ends by itself, NEVER
     ("online", "i8"),
+    ("heard", "i8"),  # 1: its reading was fresh in the last cycle
     ("reading_ma", "i8", (3,)),  # in the phases of the site
     ("reading_at_ms", "i8"),
 ]

@@ -38,6 +38,7 @@ from controller.storage import (
     has_shown,
     hear_answer,
     loads,
+    look_anew,
     report_device,
     resend_device,
     send_device,
@@ -351,6 +352,7 @@ def _order(cy: Cycle, i: int, target: int) -> None:
         kept["eased_at_ms"] = now
         kept["target_ma"] = target
         kept["observed"] = 0
+        look_anew(cy, built)
         send_device(cy, kept, built["revert_ms"])
         cy.wanted_inverters[i]["put"] = 1
     elif kept["target_ma"] < built["max_ma"] and wants_resend(cy, kept, built["revert_ms"]):

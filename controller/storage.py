@@ -345,6 +345,7 @@ def put_battery(cy: Cycle, b: int, target: int) -> None:
     kept["lowest_ma"] = min(kept["lowest_ma"], target) if kept["observed"] == 0 else target
     kept["target_ma"] = target
     kept["observed"] = 0
+    look_anew(cy, built)
     send_device(cy, kept, built["revert_ms"])
     cy.wanted_batteries[b]["put"] = 1
     _rebook(cy, b, book_before, before)
@@ -450,6 +451,18 @@ def has_shown(cy: Cycle, kept: Any, built: Any) -> bool:
         blind = max(blind, cy.grids[built["path"][d]]["blind_ms"])
     shows = kept["put_at_ms"] + built["response_ms"] + built["sample_ms"] + blind
     return bool(kept["put_at_ms"] == NEVER or cy.clock[0]["now_ms"] >= shows)
+
+
+@kernel
+def look_anew(cy: Cycle, built: Any) -> None:
+    """An order answers the building: only a look at the guard of this very cycle may judge its step.
+
+    An older one would hold the change of the building that the order is the answer to.
+    """
+    for d in range(built["depth"]):
+        kept = cy.kept_grids[built["path"][d]]
+        if kept["looked_at_ms"] != cy.clock[0]["now_ms"]:
+            kept["looked_at_ms"] = NEVER
 
 
 @kernel

@@ -28,6 +28,7 @@ DEVICE_REASONS: Final[dict[StorageBecause, str]] = {
     StorageBecause.EXPORT: "no more may flow back over {where}",
     StorageBecause.EXPORT_PANIC: "far too much flowed back over {where}",
     StorageBecause.DIRECTION: "the meter of {where} does not surely tell which way the current flows",
+    StorageBecause.TRIAL: "small steps first: the meter of {where} has yet to show which way round it is",
     StorageBecause.STOPPED: "somebody has stopped it",
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller.comparison import shows_direction
 from controller.decision import StorageBecause
 from controller.defaults import (
     DEAD_BAND_MA,
@@ -18,6 +19,9 @@ from controller.defaults import (
     QUARTER_MS,
     SETPOINT_STEP_MA,
     SETTLED_MS,
+    SIGN_PATIENCE_MS,
+    SIGN_TRIAL_MA,
+    SIGN_TRIAL_MS,
     STORAGE_LOOK_MS,
     TOGETHER,
     UNKNOWN,
@@ -43,6 +47,7 @@ W_UNHEARD = int(StorageBecause.UNHEARD)
 W_NOT_OBEYING = int(StorageBecause.NOT_OBEYING)
 W_STOPPED = int(StorageBecause.STOPPED)
 W_DIRECTION = int(StorageBecause.DIRECTION)
+W_TRIAL = int(StorageBecause.TRIAL)
 
 
 @kernel
@@ -60,6 +65,7 @@ def steer_batteries(cy: Cycle) -> None:
         _follow_peak(cy, b, root)
         work = cy.batteries[b]
         work["wish_ma"] = _wish(cy, b, net, base)
+        _try_direction(cy, b, root)
         _narrow_to_charge(cy, b)
         _narrow_to_room(cy, b)
         _order(cy, b)
@@ -183,6 +189,32 @@ def _wish(cy: Cycle, b: int, net: int, base: int) -> int:
         return -need
     work["why"] = W_STANDBY
     return _take_surplus(work, net, phases)
+
+
+@kernel
+def _try_direction(cy: Cycle, b: int, root: int) -> None:
+    """What follows the net of the connection begins with small steps, on and off, which its guard must show.
+
+    On a guard that is mounted backwards, surplus would be what the battery itself takes. A step is made in a
+    calm moment and held until the next one, where it is judged; without an answer the next one waits.
+    """
+    now = cy.clock[0]["now_ms"]
+    kept = cy.kept_batteries[b]
+    work = cy.batteries[b]
+    follows = work["why"] != W_SETPOINT and work["wish_ma"] != 0
+    if not follows or shows_direction(cy, cy.built_batteries[b], root):
+        return
+    wish = max(min(work["wish_ma"], SIGN_TRIAL_MA), -SIGN_TRIAL_MA)
+    held_ms = now - kept["put_at_ms"]
+    rested = kept["order_seq"] <= 2 or held_ms >= SIGN_TRIAL_MS
+    calm = cy.kept_grids[root]["looked_at_ms"] == now
+    if not (calm and rested) and held_ms < SIGN_PATIENCE_MS:
+        wish = max(min(kept["target_ma"], SIGN_TRIAL_MA), -SIGN_TRIAL_MA)
+    elif kept["target_ma"] != 0:
+        wish = 0
+    work["wish_ma"] = wish if kept["order_seq"] > 0 else 0
+    work["why"] = W_TRIAL
+    work["why_grid"] = root
 
 
 @kernel

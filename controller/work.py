@@ -55,6 +55,7 @@ WORK_GRID = np.dtype(
         ("checked_raises", "i8", (LINES,)),
         ("alone_ma", "i8", (3,)),  # worst load and what every box does alone if the controller dies
         ("stirred", "i8"),  # 1: an order under it has not been seen to act, or a reading is missing
+        ("unshown", "i8"),  # 1: an order to a battery or inverter under it has not had the time to show
         ("below_ma", "i8", (3,)),  # what its boards measure together, or its cars
         ("beside_ma", "i8", (3,)),  # what consumer meters beside its guard say
         ("implausible", "i8"),  # 1: its boards or cars measure more than it does
