@@ -6,8 +6,11 @@ sessions with its default. Beside that the worst load must fit the fuse (docs/co
 
 from __future__ import annotations
 
-from controller.defaults import NEVER, UNKNOWN, UNLIMITED_MA
+from typing import Any
+
+from controller.defaults import LINES, NEVER, TOGETHER, UNKNOWN, UNLIMITED_MA
 from controller.kernel import kernel
+from controller.storage import loads
 from controller.work import Cycle
 
 
@@ -30,6 +33,44 @@ def leave_alone(cy: Cycle) -> None:
             if alone > 0:
                 for d in range(cy.built[c]["depth"]):
                     cy.grids[cy.built[c]["path"][d]]["alone_ma"][p] += alone
+
+
+@kernel
+def feed_in_alone(cy: Cycle) -> None:
+    """What inverters and batteries may feed in without a controller, after their orders of this cycle."""
+    if len(cy.built_batteries) + len(cy.built_inverters) == 0:
+        return
+    for i in range(len(cy.built_inverters)):
+        built = cy.built_inverters[i]
+        kept = cy.kept_inverters[i]
+        keeps = built["revert_ms"] == 0 and built["curtailable"] == 1
+        heeds = kept["order_seq"] > 0 and kept["observed"] == 1 and kept["ignored"] == 0
+        _feed_in(cy, built, kept["target_ma"] if keeps and heeds else built["max_ma"])
+    for b in range(len(cy.built_batteries)):
+        built = cy.built_batteries[b]
+        kept = cy.kept_batteries[b]
+        gives = 0
+        if built["revert_ms"] == 0:
+            gives = -min(kept["target_ma"], kept["lowest_ma"], 0)
+        if kept["ignored"] == 1 or (built["revert_ms"] == 0 and kept["observed"] == 0):
+            gives = built["discharge_ma"]
+        _feed_in(cy, built, gives)
+    for g in range(len(cy.grids)):
+        back = cy.wanted_grids[g]["back_alone_ma"]
+        for line in range(LINES):
+            may = cy.built_grids[g]["export_sum_ma"]
+            if line < TOGETHER:
+                may = cy.built_grids[g]["export_ma"][line]
+            if back[line] > may:
+                cy.wanted_site[0]["unsafe_alone"] = 1
+
+
+@kernel
+def _feed_in(cy: Cycle, built: Any, current_ma: int) -> None:
+    for d in range(built["depth"]):
+        back = cy.wanted_grids[built["path"][d]]["back_alone_ma"]
+        for line in range(LINES):
+            back[line] += current_ma * loads(built, line)
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.alone import leave_alone
+from controller.alone import feed_in_alone, leave_alone
 from controller.check import check
 from controller.commitments import follow_orders
 from controller.comparison import compare_meters, stir, stir_by_storage
@@ -92,6 +92,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
         note_connector(cy, c)
     report_batteries(cy)
     report_export(cy)
+    feed_in_alone(cy)
 
 
 def run_cycle(topology: Topology, plant: Plant, memory: Memory, journal: Journal) -> tuple[Decision, Memory]:

@@ -124,6 +124,7 @@ GRID_DECISION = np.dtype(
         ("note", "i8"),
         ("alone_ma", "i8", (3,)),  # what it may reach if the controller dies now
         ("dead_load_ma", "i8", (3,)),  # the load in that
+        ("back_alone_ma", "i8", (LINES,)),  # what may flow back then, with nobody who uses any of it
     ]
 )
 CONNECTOR_DECISION = np.dtype(

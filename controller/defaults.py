@@ -48,6 +48,7 @@ METER_ABSURD_FACTOR: Final = 10  # a reading above this many times the fuse is n
 CONSUMER_FALL_MS: Final = 5_000  # falls of a consumer meter are held this long
 METER_FROZEN_MS: Final = 60_000  # the same reading for so long, while cars under it change: frozen
 METER_FROZEN_MOVE_MA: Final = 3_000
+METER_ERROR_MA: Final = 500  # added to each reading of a consumer meter
 METER_APART_MS: Final = 10_000  # boards measure more than their feeder: both take the larger load
 METERS_DISAGREE_MS: Final = 60_000  # guard and consumer meters do not fit together for so long
 TOTAL_POWER_PER_MILLE: Final = 1_100  # current of a meter that knows only power: power factor 0.91

@@ -174,12 +174,16 @@ def least_dimmed_ma(devices: int) -> int:
 
 
 def dimmable(site: Site, grid: str) -> int:
-    """Outlets behind a grid that can take more than 4.2 kW."""
-    return sum(
-        electrical.watts(electrical.milliamps(outlet.max_current_a), outlet.phases) > DIMMED_DEVICE_W
+    """Outlets and batteries behind a grid that can charge with more than 4.2 kW."""
+    outlets_w = [
+        electrical.watts(electrical.milliamps(outlet.max_current_a), outlet.phases)
         for _, chargepoint, outlet in site.connectors()
         if grid in site.path(chargepoint.fed_by)
-    )
+    ]
+    batteries_w = [
+        battery.max_charge_w for battery in site.battery.values() if grid in site.path(battery.fed_by)
+    ]
+    return sum(power_w > DIMMED_DEVICE_W for power_w in [*outlets_w, *batteries_w])
 
 
 def calendar_of(site: Site) -> Calendar:
@@ -201,6 +205,9 @@ def instruction_faults(site: Site, place: Place, what: What) -> Iterator[str]:
         hint = f'did you mean "{close[0]}"?' if close else f"the site has {', '.join(known[:5]) or 'none'}."
         yield f'there is no {place.kind} "{place.name}"; {hint}'
         return
+    if isinstance(what, Setpoint) and place.kind == "battery" and what.strategy == "peak_shaving":
+        if what.target_kw is None and site.battery[place.name].target_w is None:
+            yield "peak shaving needs target_kw, for the site file gives this battery no target_w; add it."
     if isinstance(what, Setpoint) and place.kind != "battery":
         yield f"a set-point is for a battery; give the {place.kind} a limit or a stop."
     if place.kind in {"battery", "inverter"} and not isinstance(what, Stop | Setpoint):

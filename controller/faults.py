@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import get_close_matches
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
-from controller.defaults import MAX_DEPTH
-from controller.doubts import export_remarks, schedule_remarks
+from controller import electrical
+from controller.defaults import MAX_DEPTH, METER_ERROR_MA
+from controller.doubts import (
+    battery_remarks,
+    export_remarks,
+    profile_remarks,
+    safe_current_remarks,
+    schedule_remarks,
+    solar_remarks,
+)
 from controller.external import Place, ProfileSet, instruction_faults
 from controller.outage import fallback_faults, safe_current_faults
 
 if TYPE_CHECKING:
-    from controller.site import Battery, Chargepoint, Connector, Meter, Site
+    from controller.setpoints import BatterySegment
+    from controller.site import Battery, Chargepoint, Connector, Grid, Meter, Site
 
 
 def faults(site: Site) -> Iterator[str]:
@@ -26,6 +36,7 @@ def faults(site: Site) -> Iterator[str]:
     if all(meter.grid in site.grid for meter in site.meter.values()):
         yield from _load_faults(site)
     if not references:
+        yield from _room_faults(site)
         yield from _profile_faults(site)
         yield from fallback_faults(site)
         yield from safe_current_faults(site)
@@ -35,8 +46,52 @@ def remarks(site: Site) -> Iterator[str]:
     """What a valid drawing says and the fuses will not let it do, one sentence each."""
     for name, grid in site.grid.items():
         yield from export_remarks(site, name, grid)
+        yield from solar_remarks(site, name, grid)
+        for number, profile in enumerate(grid.profile, start=1):
+            yield from profile_remarks(site, name, grid, f"[grid.{name}.profile {number}]", profile)
         for number, schedule in enumerate(grid.time_of_use, start=1):
             yield from schedule_remarks(site, name, grid, f"[grid.{name}.time_of_use {number}]", schedule)
+    yield from safe_current_remarks(site)
+    yield from battery_remarks(site)
+
+
+def _room_faults(site: Site) -> Iterator[str]:
+    """A fuse, a margin or a power under which no car could ever charge."""
+    for name, grid in site.grid.items():
+        margins_a = [grid.margin_ma(electrical.milliamps(fuse_a)) / 1000 for fuse_a in grid.max_current_a]
+        if grid.margin_a and grid.margin_a >= min(grid.max_current_a):
+            yield (
+                f"[grid.{name}] margin_a: {grid.margin_a:g} is not below the fuse of"
+                f" {min(grid.max_current_a):g} A, so that no car could ever charge; lower it."
+            )
+            continue
+        under = [(box, outlet) for box, table, outlet in site.connectors() if name in site.path(table.fed_by)]
+        if not under or site.station_of(name) is not None:
+            continue
+        box, outlet = max(under, key=lambda pair: pair[1].min_current_a)
+        fits_a = max(map(sub, grid.max_current_a, margins_a))
+        if fits_a < outlet.min_current_a:
+            yield (
+                f"[grid.{name}] max_current_a: {max(grid.max_current_a):g} less a margin of"
+                f" {min(margins_a):g} is below min_current_a {outlet.min_current_a:g} of [chargepoint.{box}],"
+                " so that no car could ever charge there; raise it."
+            )
+        least_a = min(one.min_current_a * (3 if one.kind == "dc" else 1) for _, one in under)
+        yield from _power_faults(name, grid, least_a, sum(margins_a))
+
+
+def _power_faults(name: str, grid: Grid, least_a: float, margin_a: float) -> Iterator[str]:
+    margin_w = margin_a * electrical.NOMINAL_VOLTAGE_V
+    least_w = least_a * electrical.NOMINAL_VOLTAGE_V
+    for key in ("max_power_w", "max_apparent_va", "max_mean_power_w"):
+        power = getattr(grid, key)
+        spared_w = 0.0 if key == "max_mean_power_w" else margin_w  # late in its quarter a mean allows more
+        if power is not None and power - spared_w < least_w:
+            less = f" less a margin of {spared_w:g}" if spared_w else ""
+            yield (
+                f"[grid.{name}] {key}: {power:g}{less} is below the {least_w:g} that one car takes at its"
+                " least, so that no car could ever charge; raise it."
+            )
 
 
 def _profile_faults(site: Site) -> Iterator[str]:
@@ -110,6 +165,11 @@ def _reference_faults(site: Site) -> Iterator[str]:
 def _meter_faults(site: Site, name: str, meter: Meter) -> Iterator[str]:
     if meter.measures == "magnitudes" and meter.role == "guard":
         yield from _direction_faults(site, name, meter)
+    known = [child for child in meter.excludes if child in site.grid]
+    if meter.role == "guard" and electrical.milliamps(meter.error_a) != METER_ERROR_MA:
+        yield f"[meter.{name}] error_a: is for consumer meters only, a guard has the margin; take it out."
+    if meter.role == "guard" and any(site.grid[child].fed_by == meter.grid for child in known):
+        yield f"[meter.{name}] excludes: is for consumer meters only, a guard sees everything; take it out."
     if meter.measures != "total_power":
         if meter.phases_differ_a is not None:
             yield f'[meter.{name}] phases_differ_a: is for measures = "total_power" only; take it out.'
@@ -198,11 +258,21 @@ def _storage_faults(site: Site) -> Iterator[str]:
                 f"[battery.{name}] fallback_w: {battery.fallback_w:g} is above max_charge_w"
                 f" {battery.max_charge_w:g}; lower it."
             )
+        for number, schedule in enumerate(battery.schedule, start=1):
+            if battery.target_w is None and any(_holds_nothing(segment) for segment in schedule.segment):
+                yield (
+                    f"[battery.{name}.schedule {number}] strategy: peak shaving needs an import to hold; give"
+                    " the segment target_kw or the battery target_w."
+                )
         if battery.strategy == "peak_shaving" and battery.target_w is None:
             yield (
                 f"[battery.{name}] strategy: peak shaving needs target_w, the import of the connection in W"
                 " that it holds; add it."
             )
+
+
+def _holds_nothing(segment: BatterySegment) -> bool:
+    return segment.strategy == "peak_shaving" and segment.target_kw is None
 
 
 def _outlet_faults(place: str, connector: Connector) -> Iterator[str]:

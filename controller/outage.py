@@ -17,10 +17,12 @@ def fallback_faults(site: Site) -> Iterator[str]:
     """Rule 5: worst building load plus what every box does alone must fit every fuse.
 
     A box without a lease keeps its last limit for ever, so what it does alone is its rating; so does a
-    battery that does not revert. What batteries and inverters feed in may stop, and counts for nothing.
+    battery that does not revert. What batteries and inverters feed in may stop, and counts for nothing; it
+    may go on as well, and then it must fit what may flow back.
     """
     if site.accept_unsafe_fallback:
         return
+    yield from _feed_in_faults(site)
     for name, grid in site.grid.items():
         for phase in range(3):
             limit = grid.max_current_a[phase]
@@ -34,6 +36,47 @@ def fallback_faults(site: Site) -> Iterator[str]:
                     ' accept_unsafe_fallback = "reason, name".'
                 )
                 break
+
+
+def _feed_in_faults(site: Site) -> Iterator[str]:
+    """Nameplates of inverters, and a discharge that nothing ends, with nobody at home who uses any of it."""
+    for name, grid in site.grid.items():
+        limits = zip(grid.max_export_a or grid.max_current_a, grid.max_current_a, strict=True)
+        may_a = [min(pair) for pair in limits]
+        back_a = [sum(_feeds_in_alone_a(site, name, phase)) for phase in range(3)]
+        lines = [*zip(electrical.PHASES, back_a, may_a, strict=True)]
+        powers_w = [power_w for power_w in (grid.max_power_w, grid.max_apparent_va) if power_w is not None]
+        may_w = grid.max_export_w if grid.max_export_w is not None else min(powers_w, default=None)
+        if may_w is not None:
+            together = electrical.LINE_NAMES[3]
+            lines.append((together, sum(back_a), int(may_w * 1000 / electrical.NOMINAL_VOLTAGE_V) / 1000))
+        for line, back, may in lines:
+            if back > may + 1e-3:
+                yield (
+                    back_sentence(name, line, round(back, 3), may)
+                    + ": let the devices themselves hold less (max_power_w, revert_s), or declare"
+                    ' accept_unsafe_fallback = "reason, name".'
+                )
+                break
+
+
+def back_sentence(grid: str, line: str, back_a: float, may_a: float) -> str:
+    """Why more than may could flow back without the controller."""
+    return (
+        f"[grid.{grid}] if the controller dies now, inverters and batteries alone may feed {back_a:g} A back"
+        f" on {line}, where {may_a:g} A may flow back"
+    )
+
+
+def _feeds_in_alone_a(site: Site, grid: str, phase: int) -> Iterator[float]:
+    """An inverter that reverts is free, one that does not may be; a battery that reverts gives nothing."""
+    ratings = [(inverter, inverter.max_power_w) for inverter in site.inverter.values()]
+    gives = [(battery, battery.max_discharge_w * (not battery.revert_s)) for battery in site.battery.values()]
+    for device, power_w in [*ratings, *gives]:
+        turned = electrical.through(site.rotation(device.fed_by), device.rotation)
+        here = device.phases == 3 or turned[0] == site.rotation(grid)[phase]
+        if here and grid in site.path(device.fed_by):
+            yield power_w / device.phases / electrical.NOMINAL_VOLTAGE_V
 
 
 def _place(grid: str, station: str | None) -> str:
@@ -62,6 +105,12 @@ def if_it_dies(topology: Topology, decision: Decision) -> Iterator[str]:
             limit_a = int(built["limit_ma"][phase]) / 1000
             place = _place(name, topology.station_of(g))
             yield sentence(place, phase, limit_a, load_a, round(boxes_a, 3)) + "."
+        may_ma = [*built["export_ma"].tolist(), int(built["export_sum_ma"])]
+        for line, back_ma in enumerate(row["back_alone_ma"].tolist()):
+            if back_ma > may_ma[line]:
+                what = electrical.LINE_NAMES[line]
+                yield back_sentence(name, what, back_ma / 1000, may_ma[line] / 1000) + "."
+                break
 
 
 def dead_load_a(site: Site, grid: str, phase: int) -> float:

@@ -30,9 +30,8 @@ from controller.defaults import (
     MARGIN_MIN_MA,
     MARGIN_PER_MILLE,
     MAX_STEPS,
+    METER_ERROR_MA,
     PANIC_PER_MILLE,
-    SOLAR_START_MS,
-    SOLAR_STOP_MS,
 )
 from controller.electrical import Rotation
 from controller.external import Input, ProfileSet
@@ -56,9 +55,16 @@ def _as_rotation(value: object) -> object:
 RotationText = Annotated[Rotation, BeforeValidator(_as_rotation)]
 
 
+def _no_word(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    raise ValueError("give the amperes that may flow back, like 25, or leave it out for as much as import")
+
+
 Power = Annotated[float, Field(strict=True, ge=0, le=100_000_000)]
 Soc = Annotated[float, Field(strict=True, ge=0, le=1)]
 Watts = Annotated[float, Field(strict=True, gt=0, le=10_000_000)]
+SolarDelay = Annotated[float, Field(strict=True, ge=0, le=3600)]
 PriorityClass = Annotated[int, Field(strict=True, ge=1, le=9)]
 
 
@@ -93,7 +99,7 @@ class Grid(_Table):
     panic_a: Amps | None = None
     """So far above the fuse everything under it goes off; without it a tenth of the fuse."""
     breaker: Breaker = "gG"
-    max_export_a: PhaseAmps | None = None
+    max_export_a: Annotated[PhaseAmps | None, BeforeValidator(_no_word)] = None
     """Most that may flow back, left out: as much as the fuse lets in."""
     max_export_w: Power | None = None
     export_margin_a: Amps | None = None
@@ -102,8 +108,9 @@ class Grid(_Table):
     """So far above a limit of export whatever feeds in goes off, left out: 2 A or a tenth of it."""
     solar: Literal["off", "boost", "solar_only"] | None = None
     """How cars charge with surplus of sun, left out: as under the feeding grid."""
-    solar_start_s: Annotated[float, Field(strict=True, ge=0, le=3600)] = SOLAR_START_MS / 1000
-    solar_stop_s: Annotated[float, Field(strict=True, ge=0, le=3600)] = SOLAR_STOP_MS / 1000
+    solar_start_s: SolarDelay | None = None
+    solar_stop_s: SolarDelay | None = None
+    """Left out: as under the feeding grid, like the mode."""
     margin_a: Amps | None = None
     uncontrolled_a: PhaseAmps | None = None
     chargepoints_only: bool = False
@@ -135,7 +142,7 @@ class Meter(_Table):
     on_failure: OnFailure = "panic"
     delay_s: Annotated[float, Field(strict=True, gt=0, le=60)] = 2.0
     """Most that a reading is behind the truth when it is used: refresh of the meter plus poll."""
-    error_a: Amps = 0.5
+    error_a: Amps = METER_ERROR_MA / 1000
     invert_polarity: bool = False
     """The meter or its transformers are mounted backwards on all phases."""
     measures: Literal["currents", "magnitudes", "total_power"] = "currents"
@@ -292,6 +299,14 @@ class Site(_Table):
     box: dict[str, Any] = Field(default_factory=dict)
     """Addresses and paths of the box itself; typed where the box is composed."""
 
+    @field_validator("accept_unsafe_fallback")
+    @classmethod
+    def _somebody_answers(cls, value: str) -> str:
+        reason, _, who = value.rpartition(",")
+        if value and not (reason.strip() and who.strip()):
+            raise ValueError('somebody must answer for it: write it like "load shed by a relay, J. Smit"')
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _is_on_earth(cls, value: str) -> str:
@@ -346,6 +361,11 @@ class Site(_Table):
         for name in reversed(self.path(grid)):
             turned = electrical.through(turned, self.grid[name].rotation)
         return turned
+
+    def nearest(self, grid: str, key: str) -> Any:
+        """What the nearest grid at or above this one says under a key; None: none says anything."""
+        said = (getattr(self.grid[name], key) for name in self.path(grid))
+        return next((value for value in said if value is not None), None)
 
     def connectors(self) -> Iterator[tuple[str, Chargepoint, Connector]]:
         """Every connector with the name and table of its chargepoint, in the order of all tables."""

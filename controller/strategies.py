@@ -242,7 +242,8 @@ def _shave(cy: Cycle, b: int, net: int) -> int:
     if need > 0:
         return -need
     work["why"] = W_STANDBY
-    if built["grid_charging"] == 1 and net < line - PEAK_BAND_MA:
+    told = planned < UNLIMITED_MA  # else nobody has said what to hold, and there is nothing to recharge for
+    if told and built["grid_charging"] == 1 and net < line - PEAK_BAND_MA:
         work["why"] = W_RECHARGE
         return int((line - PEAK_BAND_MA - net) // phases)
     return _take_surplus(work, net, phases)

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller import electrical
 from controller.breaker import time_constant_ms
-from controller.defaults import MAX_DEPTH, MAX_STEPS, UNLIMITED_MA
+from controller.defaults import MAX_DEPTH, MAX_STEPS, SOLAR_START_MS, SOLAR_STOP_MS, UNLIMITED_MA
 from controller.outage import dead_load_a
 from controller.site import Battery, Inverter, SafeCurrent, Site
 from controller.table import Table
@@ -298,12 +298,10 @@ def _connectors(site: Site, names: tuple[str, ...]) -> Table:
         row["priority_class"] = connector.priority_class
         row["strict"] = site.sharing == "strict"
         row["fallback_ma"] = electrical.milliamps(chargepoint.fallback_a)
-        modes = [
-            mode for grid in site.path(chargepoint.fed_by) if (mode := site.grid[grid].solar) is not None
-        ]
-        row["solar"] = SOLAR_MODES[modes[0] if modes else "off"]
-        row["solar_start_ms"] = round(site.grid[chargepoint.fed_by].solar_start_s * 1000)
-        row["solar_stop_ms"] = round(site.grid[chargepoint.fed_by].solar_stop_s * 1000)
+        row["solar"] = SOLAR_MODES[site.nearest(chargepoint.fed_by, "solar") or "off"]
+        for key, usual_ms in (("start", SOLAR_START_MS), ("stop", SOLAR_STOP_MS)):
+            delay_s = site.nearest(chargepoint.fed_by, f"solar_{key}_s")
+            row[f"solar_{key}_ms"] = usual_ms if delay_s is None else round(delay_s * 1000)
         row["lease_ms"] = chargepoint.lease_s * 1000
         row["sample_ms"] = chargepoint.sample_interval_s * 1000
     table["somebody_learns"] = table["learns"].any()

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from controller.calendar import milliseconds
 from controller.defaults import NEVER, UNLIMITED_MA
-from controller.external import ExternalLimit, Instruction, Place, Stop, instruction_faults
+from controller.external import ExternalLimit, Instruction, Place, Stop, dimmable, instruction_faults
 from controller.image import Source, blank_image
 from controller.instructions import in_force, narrowed
 from controller.sentences import sentences
@@ -213,3 +213,12 @@ def test_a_schedule_that_says_nothing_in_a_span_names_the_battery_and_the_segmen
 )
 def test_an_instruction_for_the_wrong_place_is_refused(place, what, said):
     assert list(instruction_faults(PLAIN, place, what)) == [said]
+
+
+@pytest.mark.parametrize(("charge_w", "devices"), [(4_200.0, 0), (4_300.0, 1)])
+def test_batteries_that_charge_with_more_than_4_2_kw_count_for_section_14a_too(charge_w, devices):
+    tables = PLAIN.model_dump()
+    tables["battery"]["cellar"]["max_charge_w"] = charge_w
+    tables["battery"]["shed"]["max_charge_w"] = 1_000.0
+    assert dimmable(build(tables, "house"), "main") == devices
+    assert dimmable(build(tables, "house"), "annex") == 0

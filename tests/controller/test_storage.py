@@ -8,6 +8,7 @@ from controller.decision import Alarm, StorageBecause
 from controller.defaults import UNKNOWN
 from controller.image import Source
 from controller.site import SiteError, build
+from controller.topology import PEAK_SHAVING
 from tests.controller.desk import Amps, Desk, drawn
 
 
@@ -266,6 +267,11 @@ WRONG = [  # keys, place, how the sentence ends
     ({"fed_by": "mian"}, "fed_by", 'there is no grid "mian"; did you mean "main"?'),
     ({"soc_min": 0.5}, "soc_min 0.5", "must lie in this order; mend the one that is wrong."),
     ({"strategy": "peak_shaving"}, "strategy", "the import of the connection in W that it holds; add it."),
+    (
+        {"schedule": [{"segment": [{"begin": "01:00", "end": "02:00", "strategy": "peak_shaving"}]}]},
+        "",
+        "give the segment target_kw or the battery target_w.",
+    ),
     ({"fallback_w": 2e4}, "fallback_w", "20000 is above max_charge_w 13800; lower it."),
     ({"revert_s": 4}, "revert_s", "give 0 or more than twice the response_s of 2."),
 ]
@@ -276,7 +282,7 @@ def test_a_battery_that_cannot_be_is_told_in_one_sentence(battery, place, end):
     with pytest.raises(SiteError) as told:
         with_battery(**battery)
     assert len(told.value.lines) == 1
-    assert told.value.lines[0].startswith(f"desk: [battery.home] {place}")
+    assert told.value.lines[0].startswith(f"desk: [battery.home] {place}" if place else "desk: [battery.home")
     assert told.value.lines[0].endswith(end)
 
 
@@ -300,3 +306,12 @@ def test_if_the_controller_dies_a_battery_charges_with_what_it_does_alone(revert
         return
     with pytest.raises(SiteError, match=danger):
         build(tables, "desk")
+
+
+def test_peak_shaving_without_anything_to_hold_neither_charges_from_the_grid_nor_gives():
+    desk = Storage(with_battery(grid_charging=True))
+    desk.image.batteries["strategy"] = PEAK_SHAVING
+    desk.memory.meters["wrong_way"] = -1
+    desk.house_a = 50
+    desk.cycle(40)
+    assert desk.target == 0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from controller import electrical
 from controller.defaults import TOGETHER
 from controller.site import build
-from controller.topology import CONSUMER, GUARD, NO_METER, PANIC, compile_site
+from controller.topology import CONSUMER, GUARD, NO_METER, OFF, PANIC, SOLAR_ONLY, compile_site
 from controller.wiring import NO_MORE
 from tests.controller.desk import drawn
 
@@ -167,3 +167,28 @@ def test_the_order_of_the_file_is_the_order_of_all_tables():
     topology = compile_site(site)
     assert topology.connector_names == ("zulu/2", "zulu/1", "alpha/2", "alpha/1")
     assert topology.connectors["chargepoint"].tolist() == [0, 0, 1, 1]
+
+
+SUNNY = {"solar": "solar_only", "solar_start_s": 10, "solar_stop_s": 20}
+DELAYS = [  # keys of the connection, of the board under it, mode, start and stop in s
+    (SUNNY, {}, SOLAR_ONLY, 10, 20),
+    (SUNNY, {"solar_stop_s": 60}, SOLAR_ONLY, 10, 60),
+    ({}, SUNNY, SOLAR_ONLY, 10, 20),
+    (SUNNY, {"solar": "off"}, OFF, 10, 20),
+    ({}, {}, OFF, 120, 300),
+]
+
+
+@pytest.mark.parametrize("station", [{}, {"max_current_a": 32.0}], ids=["board", "station"])
+@pytest.mark.parametrize(("above", "board", "mode", "start_s", "stop_s"), DELAYS)
+def test_delays_of_the_sun_come_down_the_tree_like_its_mode(above, board, mode, start_s, stop_s, station):
+    site = drawn({"main": above, "roof": {"fed_by": "main", "chargepoints_only": True} | board})
+    tables = site.model_dump()
+    tables["chargepoint"]["bay_0"] |= {"fed_by": "roof"} | station
+    row = compile_site(build(tables, "site")).connectors[0]
+    assert row["depth"] == 2 + len(station)
+    assert (row["solar"], row["solar_start_ms"], row["solar_stop_ms"]) == (
+        mode,
+        start_s * 1000,
+        stop_s * 1000,
+    )

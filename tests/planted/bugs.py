@@ -289,6 +289,25 @@ BUGS = {
         'grid["undirected"] = 0',
         "test_export.py::test_without_direction_inverters_may_give_no_more_than_may_flow_back",
     ),
+    "surplus is believed before the guard has shown its sign": Bug(
+        "strategies.py",
+        "if not follows or shows_direction(cy, cy.built_batteries[b], root):",
+        "if not follows or len(cy.built) >= 0:",
+        "test_direction.py::test_on_a_guard_mounted_backwards_a_battery_tries_a_little_and_gives_up_with_an_alarm",
+    ),
+    "orders to batteries tell nothing of a guard": Bug(
+        "comparison.py",
+        'cy.kept_grids[g]["stepped"] |= BY_STORAGE',
+        'cy.kept_grids[g]["stepped"] |= 0',
+        "test_direction.py::test_on_a_guard_mounted_backwards_a_battery_tries_a_little_and_gives_up_with_an_alarm",
+    ),
+    "without a controller inverters feed in nothing": Bug(
+        "outage.py",
+        "    yield from _feed_in_faults(site)\n",
+        "",
+        "test_outage.py::"
+        "test_of_a_file_nameplates_and_what_batteries_keep_giving_must_fit_what_may_flow_back",
+    ),
     "a building that trembles moves orders": Bug(
         "orders.py",
         "if worth and (alone or _in_the_way(cy, c)):",
