@@ -82,6 +82,10 @@ class PhaseLive(_Model):
     other_a: Amps = Field(description="estimate of the load that nobody controls")
     booked_a: Amps = Field(description="other load plus the most that the connectors may draw")
     targets_a: Amps = Field(description="sum of what the connectors get")
+    bears_s: float | None = Field(
+        description="for how long the fuse bears what flows now; null: for ever, or nobody measures."
+        " Typical curves, unverified"
+    )
 
 
 class NoteLive(_Model):

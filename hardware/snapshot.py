@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from controller import explain
+from controller.breaker import holds_s
 from controller.decision import Alarm, Because
 from controller.defaults import NEVER, UNKNOWN, UNLIMITED_MA
 from controller.electrical import LINE_NAMES, PHASES, watts
 from controller.explain import Kind, Scene
 from controller.image import Status
+from controller.limits import WHOLE_HEAT
 from controller.outage import if_it_dies
 from controller.storage_words import STRATEGY_WORDS, device_reason
 from hardware import contract
 from hardware.recent import AlarmRecord, Series
 
+OVERLOADS = (
+    Alarm.OVER_LIMIT,
+    Alarm.UNCONTROLLED_ABOVE_LIMIT,
+    Alarm.PANIC,
+    Alarm.OVER_EXPORT,
+    Alarm.EXPORT_PANIC,
+)
 STALE = int(Alarm.READINGS_STALE | Alarm.OFFLINE)
 
 
@@ -38,6 +48,28 @@ def moment(utc_ms: int) -> datetime:
 def moments(at_ms: Series) -> list[datetime]:
     """Aware UTC of every step."""
     return [moment(utc_ms) for utc_ms in at_ms.tolist()]
+
+
+def bears_s(scene: Scene, grid: int, phase: int) -> float | None:
+    """For how long the fuse of a phase bears what flows now; None: for ever, or nobody measures."""
+    flows_ma = int(scene.decision.grids[grid]["measured_ma"][phase])
+    if flows_ma == UNKNOWN:
+        return None
+    curve = scene.site.grid[scene.topology.grid_names[grid]].breaker
+    rating_a = int(scene.topology.grids[grid]["limit_ma"][phase]) / 1000
+    heat = int(scene.memory.grids[grid]["heat"][phase]) / WHOLE_HEAT
+    holds = holds_s(curve, rating_a, flows_ma / 1000, heat)
+    return None if math.isinf(holds) else round(holds, 1)
+
+
+def _patience(scene: Scene, grid: int) -> str:
+    """The same for its hottest phase, as a sentence behind an alarm; empty: for ever."""
+    borne = [seconds for phase in range(3) if (seconds := bears_s(scene, grid, phase)) is not None]
+    if not borne:
+        return ""
+    if min(borne) < 1:
+        return " The fuse may open at any moment (typical curve, unverified)."
+    return f" The fuse bears this for about {min(borne):.0f} s more (typical curve, unverified)."
 
 
 def _age_s(scene: Scene, at_ms: int) -> float | None:
@@ -97,6 +129,7 @@ def _grid(scene: Scene, row: int) -> contract.GridLive:
                 other_a=amps(int(decision["estimate_ma"][phase])),
                 booked_a=amps(explain.booked_ma(scene.decision, row, phase)),
                 targets_a=amps(int(decision["targets_ma"][phase])),
+                bears_s=bears_s(scene, row, phase),
             )
             for phase in range(3)
         ],
@@ -187,6 +220,7 @@ def _notes(scene: Scene, kind: Literal["grid", "connector"], row: int) -> list[c
 def alarm(scene: Scene, record: AlarmRecord) -> contract.AlarmLive:
     """One alarm with its next step."""
     words = record.advice or explain.advice(scene, record.kind, record.row, record.alarm)
+    stands = record.kind == "grid" and record.until_ms is None and record.alarm in OVERLOADS
     names: dict[Kind, str] = {"site": scene.site.name}
     if record.kind == "grid":
         names["grid"] = scene.topology.grid_names[record.row]
@@ -197,7 +231,7 @@ def alarm(scene: Scene, record: AlarmRecord) -> contract.AlarmLive:
         name=names[record.kind],
         code=(record.alarm.name or str(int(record.alarm))).lower(),
         danger=record.kind == "grid" and record.alarm in explain.DANGERS,
-        text=words.text,
+        text=words.text + (_patience(scene, record.row) if stands else ""),
         next_step=words.next_step,
         since=moment(record.since_ms),
         until=moment(record.until_ms) if record.until_ms is not None else None,

@@ -52,12 +52,34 @@ def test_a_snapshot_carries_every_grid_and_connector_in_amperes(view, built):
         "other_a": 12.2,
         "booked_a": 61.2,
         "targets_a": 49.0,
+        "bears_s": None,
     }
     assert level_1.meter_age_s == 0.4
     first = live.connectors[0]
     assert (first.name, first.gets_a, first.draws_a, first.code) == ("bay_01/1", 8.0, 7.8, "fuse")
     assert first.draws_per_phase_a == [0.0, 7.8, 0.0]
     assert (live.plugged, live.charging) == (10, 7)
+
+
+@pytest.mark.parametrize(
+    ("flows_a", "bears_s", "says"),
+    [
+        (104, None, None),
+        (130, 1894.3, "The fuse bears this for about 1894 s more (typical curve, unverified)."),
+        (-130, 1894.3, "The fuse bears this for about 1894 s more (typical curve, unverified)."),
+        (500, 0.0, "The fuse may open at any moment (typical curve, unverified)."),
+    ],
+)
+def test_of_an_overload_it_is_told_for_how_long_the_fuse_bears_it(view, built, flows_a, bears_s, says):
+    def over(decision):
+        decision.grids["measured_ma"][0] = [flows_a * 1000, 60_000, 60_000]
+        decision.grids["alarm"][0] = Alarm.OVER_LIMIT if flows_a > 0 else Alarm.OVER_EXPORT
+
+    show(view, built[1], change=over)
+    assert [phase.bears_s for phase in view.snapshot().grids[0].phases] == [bears_s, None, None]
+    (told,) = [alarm.text for alarm in view.snapshot().alarms if alarm.name == "main"]
+    assert told.endswith(says or ".")
+    assert ("unverified" in told) == (says is not None)
 
 
 def test_what_is_unknown_is_none_and_never_zero(view, built):

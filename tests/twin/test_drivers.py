@@ -174,7 +174,7 @@ TABLES = {
         name: {"identity": name.upper(), "fed_by": "main", "connector": [{"number": 1, "max_current_a": 16}]}
         for name in ("one", "two")
     },
-    "accept_unsafe_fallback": "test",
+    "accept_unsafe_fallback": "a test, nobody",
 }
 
 
