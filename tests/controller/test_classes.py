@@ -11,6 +11,7 @@ def desk_of(cars, fuse_a, sharing="minimum for all first", **rows):
     outlets = rows.pop("outlets", [{}] * cars)
     site = drawn(outlets=outlets, grids={"main": {"max_current_a": fuse_a, "margin_a": 1}}, sharing=sharing)
     desk = Desk(site)
+    desk.load_a["main"] = rows.pop("load_a", 0.0)
     for name, values in rows.items():
         desk.image.connectors[name] = values
     desk.cycle(3)
@@ -92,5 +93,5 @@ def test_a_protected_car_is_the_last_that_a_cut_turns_off_and_the_fuse_still_win
 
 def test_one_that_does_not_fit_bars_nobody_behind_it():
     outlets = [{"min_current_a": 16.0, "priority_class": 1}, {"priority_class": 9}]
-    assert desk_of(2, 12, outlets=outlets).targets_a() == [0, 11]
-    assert desk_of(2, 12, "strict", outlets=outlets).targets_a() == [0, 11]
+    assert desk_of(2, 20, outlets=outlets, load_a=8.0).targets_a() == [0, 11]
+    assert desk_of(2, 20, "strict", outlets=outlets, load_a=8.0).targets_a() == [0, 11]
