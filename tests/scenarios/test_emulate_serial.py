@@ -245,7 +245,12 @@ def many(folder):
     top = {"meter": {"grid": "main", "role": "guard", "link": rtu(folder, device=99)}}
     tables["meter"] |= {"main": top["meter"]}
     return build(
-        {"name": "All", "timezone": "Europe/Amsterdam", "accept_unsafe_fallback": "a test", "grid": grid}
+        {
+            "name": "All",
+            "timezone": "Europe/Amsterdam",
+            "accept_unsafe_fallback": "a test, nobody",
+            "grid": grid,
+        }
         | tables,
         "test",
     )
