@@ -17,6 +17,7 @@ from controller.limits import narrow_limits, open_limits
 from controller.notes import note_connector, note_grids
 from controller.orders import plan
 from controller.outcome import ask_for_reading, look_again, report_connector, report_grids, somebody_waits
+from controller.phases import follow_phases
 from controller.ports import Journal, Plant
 from controller.raises import follow_round, raise_to_wishes
 from controller.session import follow_session
@@ -52,6 +53,7 @@ def _run(cy: Cycle, traces: Traces) -> None:
         follow_session(cy, c)
         believe_connector(cy, c)
         follow_orders(cy, c)
+        follow_phases(cy, c)
         conclude_step(cy, c)
         bound_draw(cy, c)
         enter_in_book(cy, c)

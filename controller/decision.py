@@ -48,6 +48,7 @@ class Because(IntEnum):
     CABLE = 26  # rating of the cable
     ASLEEP = 27  # did not resume after a pause; is being woken
     LEARNING = 28  # lowered for a moment to see which phases it loads
+    SWITCHING = 29  # off while its box changes between one phase and three
     SOLAR = 30  # there is no more surplus of sun
 
 
@@ -100,6 +101,7 @@ class Note(IntFlag):
     MAINTENANCE = 131072
     EMERGENCY_STOP = 262144
     OUT_OF_SERVICE = 524288
+    ONE_PHASE_REFUSED = 1048576
     OVER_EXPORT = 1 << 22
 
 
@@ -137,6 +139,7 @@ CONNECTOR_DECISION = np.dtype(
         ("put", "i8"),  # 1: a new order in this cycle
         ("order_seq", "i8"),
         ("lease_until_ms", "i8"),  # NEVER: the order does not decay
+        ("order_phases", "i8"),  # phases that the order is for, where the box can choose; else 0
         ("ask", "i8"),  # 1: trigger MeterValues now
         ("because", "i8"),
         ("because_grid", "i8"),  # row, -1
@@ -318,6 +321,11 @@ CONNECTOR_MEMORY = np.dtype(
         ("total_ma", "i8"),  # that power, when it was last read
         ("learnt", "i8"),  # 1: its phases were learnt from lone steps, for this session
         ("learn_cap_ma", "i8"),  # while one is being made, 0: none
+        ("single", "i8"),  # 1: it is ordered to charge on one phase of three
+        ("switching", "i8"),  # controller.phases: SETTLED, TO_ONE, TO_ALL
+        ("switch_since_ms", "i8"),  # since when the sun would have it change
+        ("switched_at_ms", "i8"),
+        ("switch_failed", "i8"),  # 1: told to charge on one phase, and seen on more, in this session
         # session
         ("session", "i8"),  # counts plug-ins
         ("plugged", "i8"),

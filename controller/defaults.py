@@ -94,6 +94,8 @@ DRAWING_MA: Final = 500  # above min_c + this a car surely draws
 PHASE_IN_USE_MA: Final = 4_000
 PHASE_IDLE_MA: Final = 500
 PHASE_READINGS: Final = 2
+PHASE_DWELL_MS: Final = 900_000  # between two changes from one phase to three or back: wear of the contactor
+PHASE_WIDEN_MS: Final = 600_000  # surplus for three phases for so long, and one goes back to three
 
 LEARN_STEP_MA: Final = 5_000  # a lone step that shows which phases a car loads
 LEARN_SLACK_MA: Final = 1_000  # or a quarter of the step: what else the meter may show meanwhile

@@ -33,6 +33,7 @@ CARD_MINIMUM = int(Because.CARD_MINIMUM)
 CONNECTOR = int(Because.CONNECTOR)
 FULL = int(Because.FULL)
 LEARNING = int(Because.LEARNING)
+SWITCHING = int(Because.SWITCHING)
 WISH = int(Because.WISH)
 
 ON_SLOT, WAITING = 0, 1
@@ -71,6 +72,8 @@ def weigh_demand(cy: Cycle, c: int) -> None:
     _narrow(cy.seen[c]["cable_ma"], CABLE, work)
     if kept["learn_cap_ma"] > 0:
         _narrow(kept["learn_cap_ma"], LEARNING, work)
+    if kept["switching"] != 0:
+        _narrow(0, SWITCHING, work)
     if cy.seen[c]["minimum_speed"] == 1:
         _narrow(work["min_ma"], CARD_MINIMUM, work)
     if work["cap_ma"] >= work["min_ma"]:

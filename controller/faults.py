@@ -291,6 +291,8 @@ def _outlet_faults(place: str, connector: Connector) -> Iterator[str]:
         yield f'{place}: watts are for kind = "dc"; give max_current_a and min_current_a, or say "dc".'
     if connector.kind == "dc" and connector.min_current_a > connector.max_current_a:
         yield f"{place}: min_power_w is more than the outlet gives; lower it, or raise max_power_w."
+    if connector.phase_switch_s is not None and (connector.kind == "dc" or connector.phases == 1):
+        yield f"{place} phase_switch_s: only an AC outlet of three phases can change to one; leave it out."
     if connector.kind == "dc" and connector.phases == 1:
         yield f"{place} phases: a DC outlet takes its power from three phases; leave phases out."
 

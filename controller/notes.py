@@ -45,6 +45,7 @@ MAINTENANCE = int(Note.MAINTENANCE)
 EMERGENCY = int(Note.EMERGENCY_STOP)
 OUT_OF_SERVICE = int(Note.OUT_OF_SERVICE)
 OVER_EXPORT = int(Note.OVER_EXPORT)
+ONE_PHASE_REFUSED = int(Note.ONE_PHASE_REFUSED)
 LIMITS = BY_TOU | BY_PROFILE | FROM_OUTSIDE
 
 FAULTED = int(Status.FAULTED)
@@ -141,6 +142,8 @@ def _box_note(cy: Cycle, c: int) -> int:
         note |= OUT_OF_SERVICE
     if kept["refused_at_ms"] != NEVER:
         note |= PROFILE_REFUSED
+    if kept["switch_failed"] == 1 and kept["plugged"] == 1:
+        note |= ONE_PHASE_REFUSED
     if seen["online"] == 0:
         return note | COMMUNICATION
     if seen["unsupported"] == 1:

@@ -26,8 +26,9 @@ from controller.defaults import (
 from controller.demand import worth_ma
 from controller.image import Source
 from controller.kernel import kernel
+from controller.phases import order_phases
 from controller.raises import may_raise, next_round_ms, wants_raise
-from controller.sun import sun_due_ms
+from controller.sun import change_due_ms, sun_due_ms
 from controller.topology import PANIC
 from controller.waking import next_look_ms
 from controller.work import Cycle
@@ -227,6 +228,7 @@ def report_connector(cy: Cycle, c: int) -> None:
         wanted["phases"][p] = kept["phases"][p]
     wanted["order_seq"] = kept["order_seq"]
     wanted["lease_until_ms"] = kept["lease_until_ms"]
+    wanted["order_phases"] = order_phases(cy, c)
     alarm = 0
     if kept["ignored"] == 1:
         alarm |= A_NOT_OBEYING
@@ -339,6 +341,9 @@ def look_again(cy: Cycle, c: int, waiting: bool) -> None:
     sun = sun_due_ms(cy, c)
     if sun != NEVER:
         due = min(due, sun)
+    change = change_due_ms(cy, c)
+    if change != NEVER:
+        due = min(due, change)
     site["next_ms"] = min(site["next_ms"], max(due, now + CYCLE_MS))
 
 

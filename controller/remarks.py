@@ -111,6 +111,11 @@ NOTES: Final[dict[Note, Remark]] = {
         "the emergency stop holds it",
         "Release the emergency stop when it is safe.",
     ),
+    Note.ONE_PHASE_REFUSED: Remark(
+        "One phase refused",
+        "{identity} was told to charge on one phase and did not; it is booked on all of them",
+        "A person: its contactor, or phase_switch_s of an outlet that cannot change.",
+    ),
     Note.OUT_OF_SERVICE: Remark(
         "Out of service",
         "it followed no order while a fuse was overloaded, and was stopped",

@@ -37,6 +37,7 @@ PAGE = np.dtype(
         ("transaction", "i8"),
         ("leased", "i8"),  # 1: the newest order decays
         ("lease_ms", "i8"),
+        ("single", "i8"),
         ("phases", "i8"),  # of the site that it is booked on, as bits
         *((f"grid_{d}", "i8") for d in range(MAX_DEPTH)),  # ids of the grids that feed it, NO_GRID beyond
     ]
@@ -131,6 +132,7 @@ def retreat(topology: Topology, memory: Memory, now_ms: int) -> tuple[Decision, 
     rows["committed_ma"] = memory.connectors["committed_ma"]
     rows["order_seq"] = memory.connectors["order_seq"]
     rows["lease_until_ms"] = memory.connectors["lease_until_ms"]
+    rows["order_phases"] = np.where(topology.connectors["switch_ms"] > 0, 3 - 2 * book["single"], 0)
     rows["put"] = above
     return decision, memory
 
@@ -146,6 +148,8 @@ def _resume(built: Table, row: Table, page: Table, now_ms: int) -> None:
     if page["leased"] and built["lease_ms"] > 0:
         row["lease_until_ms"] = now_ms + built["lease_ms"]
         row["committed_ma"] = max(int(page["committed_ma"]), int(built["fallback_ma"]))
+    if page["single"]:
+        row["switched_at_ms"] = now_ms
     if page["committed_ma"] != page["target_ma"]:
         row["observed"] = 0
     _reopen(row, now_ms)

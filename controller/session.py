@@ -39,7 +39,7 @@ def follow_session(cy: Cycle, c: int) -> None:
             _begin(cy.built[c], kept, now)
     if seen["transaction"] != kept["transaction"]:
         kept["transaction"] = seen["transaction"]
-        _transaction_changed(seen, kept, now)
+        _transaction_changed(cy.built[c], seen, kept, now)
     _hear_event(seen, kept)
 
 
@@ -69,6 +69,7 @@ def _begin(built: Any, kept: Any, now: int) -> None:
     kept["delicate"] = 0
     kept["learn_tries"] = 0
     kept["learn_cap_ma"] = 0
+    kept["switch_failed"] = 0
     kept["off_since_ms"] = now
     kept["on_since_ms"] = NEVER
     kept["proof_failed_at_ms"] = NEVER
@@ -91,13 +92,18 @@ def book_every_phase(built: Any, kept: Any) -> None:
 
 
 @kernel
-def _transaction_changed(seen: Any, kept: Any, now: int) -> None:
-    """TxProfiles die with their transaction: what rules now is the default, once it is verified.
+def _transaction_changed(built: Any, seen: Any, kept: Any, now: int) -> None:
+    """TxProfiles die with their transaction: what rules is the default, once it is verified, on all phases.
 
     The change is treated as an order that the box gave itself, so the commitment falls only by the
     ordinary rules of observation.
     """
     kept["fall_since_ms"] = NEVER
+    kept["switching"] = 0
+    kept["switch_since_ms"] = NEVER
+    if kept["single"] == 1:
+        kept["single"] = 0
+        book_every_phase(built, kept)
     if seen["default_ma"] == UNKNOWN:
         kept["limit_known"] = 0
         return

@@ -172,6 +172,8 @@ class Connector(_Table):
     steps_a: Annotated[tuple[Amps, ...], Field(max_length=MAX_STEPS)] = ()
     """The only set-points that the box knows, ascending; empty: multiples of `step_a`."""
     phases: Literal[1, 3] = 3
+    phase_switch_s: Annotated[float, Field(strict=True, ge=1, le=3600)] | None = None
+    """It can be told to charge on one phase, after so long at 0 A; left out: it cannot."""
     rotation: RotationText = electrical.STRAIGHT
     rotation_confirmed_by: str = ""
     weight_percent: Annotated[int, Field(strict=True, ge=1, le=1000)] = 100

@@ -4,6 +4,8 @@ Surplus is what the connection would give back without the cars of this mode: un
 less what the other cars draw, less what batteries that go first would take, and with what curtailed inverters
 hide. A car on *boost* charges at its minimum, and above it on surplus alone. One on *solar only* starts when
 the surplus has been enough for its minimum for a while, and stops when it has not been for a longer one.
+Where a chargepoint can change between one phase and three, it charges on one while there is too little for
+three.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 from controller.decision import Because
-from controller.defaults import NEVER, SLOT_MS, TOGETHER
+from controller.defaults import NEVER, PHASE_COUNT, PHASE_WIDEN_MS, SLOT_MS
 from controller.kernel import kernel
+from controller.phases import SETTLED, TO_ALL, TO_ONE, charges_on, may_switch
 from controller.steps import above_ma, at_most_ma
 from controller.topology import BOOST, SOLAR_ONLY
 from controller.work import Cycle
@@ -30,8 +33,8 @@ def solar_mode(cy: Cycle, c: int) -> int:
 
 @kernel
 def follows_sun(cy: Cycle, c: int) -> bool:
-    """Whether it can be commanded, and charges with the sun."""
-    return bool(cy.work[c]["commandable"] == 1 and solar_mode(cy, c) >= BOOST)
+    """Whether it can be commanded, and charges with the sun, or did and is still on one phase."""
+    return bool(cy.work[c]["commandable"] == 1 and (solar_mode(cy, c) >= BOOST or cy.kept[c]["single"] == 1))
 
 
 @kernel
@@ -42,8 +45,9 @@ def cap_by_sun(cy: Cycle) -> None:
     for c in range(len(cy.built)):
         if _charges_with_sun(cy, c):
             left -= _minimum(cy, c)
-    _stop_some(cy, left)
+    _narrow_or_stop_some(cy, left)
     left = _start_one_by_one(cy, max(left, 0), cy.grids[root]["hidden_ma"])
+    _widen_some(cy, left)
     _hand_out(cy, left, cy.grids[root]["hidden_ma"])
 
 
@@ -70,8 +74,8 @@ def _surplus(cy: Cycle, root: int) -> int:
 
 @kernel
 def _minimum(cy: Cycle, c: int) -> int:
-    """What its minimum takes over the phases it is booked on."""
-    return int(cy.work[c]["min_ma"] * max(cy.work[c]["load"][TOGETHER], 1))
+    """What its minimum takes over the phases that it charges on."""
+    return int(cy.work[c]["min_ma"] * charges_on(cy, c))
 
 
 @kernel
@@ -84,23 +88,67 @@ def _charges_with_sun(cy: Cycle, c: int) -> bool:
 
 
 @kernel
-def _stop_some(cy: Cycle, left: int) -> None:
-    """Who came last lacks surplus first; it stops when that has lasted."""
+def _narrow_or_stop_some(cy: Cycle, left: int) -> None:
+    """Who came last lacks surplus first. When that lasts it goes to one phase where it can, else it stops."""
     now = cy.clock[0]["now_ms"]
     for i in range(len(cy.built)):
         c = len(cy.built) - 1 - i
         kept = cy.kept[c]
+        if kept["single"] == 0 and _charges_with_sun(cy, c):
+            lacks = left < 0 and _may_narrow(cy, c)
+            if lacks:
+                left += _minimum(cy, c) - cy.work[c]["min_ma"]
+            if _lasts(cy, c, lacks, cy.built[c]["solar_stop_ms"]):
+                kept["switching"] = TO_ONE
         if solar_mode(cy, c) != SOLAR_ONLY or kept["solar_on"] == 0:
             continue
         if cy.work[c]["commandable"] == 1 and left >= 0:
             kept["solar_since_ms"] = NEVER
             continue
-        left += _minimum(cy, c)
+        left += cy.work[c]["min_ma"] if kept["switch_since_ms"] != NEVER else _minimum(cy, c)
         if kept["solar_since_ms"] == NEVER:
             kept["solar_since_ms"] = now
         if now - kept["solar_since_ms"] >= cy.built[c]["solar_stop_ms"]:
             kept["solar_on"] = 0
             kept["solar_since_ms"] = NEVER
+
+
+@kernel
+def _may_narrow(cy: Cycle, c: int) -> bool:
+    return bool(cy.kept[c]["single"] == 0 and may_switch(cy, c))
+
+
+@kernel
+def _lasts(cy: Cycle, c: int, holds: bool, delay_ms: int) -> bool:
+    """Whether another number of phases has suited it for so long."""
+    now = cy.clock[0]["now_ms"]
+    kept = cy.kept[c]
+    if not holds:
+        kept["switch_since_ms"] = NEVER
+        return False
+    if kept["switch_since_ms"] == NEVER:
+        kept["switch_since_ms"] = now
+    if now - kept["switch_since_ms"] < delay_ms:
+        return False
+    kept["switch_since_ms"] = NEVER
+    return True
+
+
+@kernel
+def _widen_some(cy: Cycle, left: int) -> None:
+    """Back to all phases: when surplus for them has lasted, at once where it does not follow the sun."""
+    for c in range(len(cy.built)):
+        if cy.kept[c]["single"] == 0 or not may_switch(cy, c):
+            continue
+        if solar_mode(cy, c) < BOOST:
+            cy.kept[c]["switching"] = TO_ALL
+            continue
+        more = cy.work[c]["min_ma"] * (PHASE_COUNT - 1)
+        enough = left >= more and _charges_with_sun(cy, c)
+        if enough:
+            left -= more
+        if _lasts(cy, c, enough, PHASE_WIDEN_MS):
+            cy.kept[c]["switching"] = TO_ALL
 
 
 @kernel
@@ -115,7 +163,8 @@ def _start_one_by_one(cy: Cycle, left: int, hidden: int) -> int:
         work = cy.work[c]
         if solar_mode(cy, c) != SOLAR_ONLY or kept["solar_on"] == 1 or work["commandable"] == 0:
             continue
-        need = _minimum(cy, c)
+        narrow = left < _minimum(cy, c) and _may_narrow(cy, c)
+        need = work["min_ma"] if narrow else _minimum(cy, c)
         rested = kept["solar_tried_ms"] == NEVER or now - kept["solar_tried_ms"] >= SLOT_MS
         tries = left < need and hidden > 0 and rested
         if left < need and not tries:
@@ -129,6 +178,8 @@ def _start_one_by_one(cy: Cycle, left: int, hidden: int) -> int:
         if now - kept["solar_since_ms"] >= cy.built[c]["solar_start_ms"]:
             kept["solar_on"] = 1
             kept["solar_since_ms"] = NEVER
+            if narrow:
+                kept["switching"] = TO_ONE
             if tries:
                 kept["solar_tried_ms"] = now
     return left
@@ -154,7 +205,7 @@ def _hand_out(cy: Cycle, left: int, hidden: int) -> None:
             if _appetite(cy, c) > 0:
                 more = min(left * work["weight"] // weights, work["cap_ma"] - work["solar_ma"])
                 work["solar_ma"] += more
-                given += more * max(work["load"][TOGETHER], 1)
+                given += more * charges_on(cy, c)
         left -= given
     for c in range(len(cy.built)):
         work = cy.work[c]
@@ -171,7 +222,7 @@ def _appetite(cy: Cycle, c: int) -> int:
     work = cy.work[c]
     if work["solar_ma"] == 0 or work["solar_ma"] >= work["cap_ma"]:
         return 0
-    return int(work["weight"] * max(work["load"][TOGETHER], 1))
+    return int(work["weight"] * charges_on(cy, c))
 
 
 @kernel
@@ -192,3 +243,17 @@ def sun_due_ms(cy: Cycle, c: int) -> int:
         return NEVER
     delay = cy.built[c]["solar_stop_ms"] if kept["solar_on"] == 1 else cy.built[c]["solar_start_ms"]
     return int(kept["solar_since_ms"] + delay)
+
+
+@kernel
+def change_due_ms(cy: Cycle, c: int) -> int:
+    """When a change of its phases begins, or goes on after its pause; NEVER: none is under way."""
+    kept = cy.kept[c]
+    if cy.built[c]["switch_ms"] == 0:
+        return NEVER
+    if kept["switching"] != SETTLED:
+        return int(kept["off_since_ms"] + cy.built[c]["switch_ms"] if kept["target_ma"] == 0 else 0)
+    if kept["switch_since_ms"] == NEVER:
+        return NEVER
+    delay = PHASE_WIDEN_MS if kept["single"] == 1 else cy.built[c]["solar_stop_ms"]
+    return int(kept["switch_since_ms"] + delay)

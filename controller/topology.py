@@ -84,6 +84,7 @@ CONNECTOR = np.dtype(
         # what few cycles look at stands last, so that the rest lies closer together
         ("learns", "i8"),  # 1: rotation not confirmed, its phases may be learnt from lone steps
         ("somebody_learns", "i8"),  # 1: so it is with any connector of the site
+        ("switch_ms", "i8"),  # at 0 A before it changes between one phase and three; 0: it cannot
         ("balanced", "i8"),  # 1: loads all three phases alike, whatever car (DC)
         ("priority_class", "i8"),  # 1 first
         ("strict", "i8"),  # 1: a class is served in full before the next begins
@@ -292,6 +293,7 @@ def _connectors(site: Site, names: tuple[str, ...]) -> Table:
         row["min_ma"] = electrical.milliamps(max(connector.min_current_a, *connector.steps_a[:1], 0.0))
         row["step_ma"] = electrical.milliamps(connector.step_a)
         row["balanced"] = connector.kind == "dc"
+        row["switch_ms"] = round((connector.phase_switch_s or 0) * 1000)
         row["steps"] = len(connector.steps_a)
         row["steps_ma"][: len(connector.steps_a)] = [electrical.milliamps(step) for step in connector.steps_a]
         row["weight"] = connector.weight_percent

@@ -157,6 +157,11 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "it was lowered for a moment to see which phases the car loads",
         "Nothing to do: it comes back within a minute. A confirmed rotation of {identity} ends these tests.",
     ),
+    Because.SWITCHING: (
+        "phases",
+        "it is off while its box changes between one phase and three",
+        "Nothing to do: it goes on after the pause that the box needs.",
+    ),
     Because.ASLEEP: (
         "asleep",
         "the car has not resumed after a pause and is being woken",
