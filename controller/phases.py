@@ -76,13 +76,20 @@ def _shows_one(cy: Cycle, c: int) -> bool:
 
 @kernel
 def _has_rested(cy: Cycle, c: int) -> bool:
-    """At 0 A, seen to be, for as long as the box needs."""
+    """At 0 A, for as long as the box needs since that was seen."""
     kept = cy.kept[c]
     off = kept["target_ma"] == 0 and kept["committed_ma"] == 0 and kept["observed"] == 1
     quiet = cy.work[c]["fresh"] == 1 and cy.work[c]["draw_ma"] < PHASE_IDLE_MA
     if not off or not quiet or kept["off_since_ms"] == NEVER:
         return False
-    return bool(cy.clock[0]["now_ms"] - kept["off_since_ms"] >= cy.built[c]["switch_ms"])
+    return bool(cy.clock[0]["now_ms"] >= rested_ms(cy, c))
+
+
+@kernel
+def rested_ms(cy: Cycle, c: int) -> int:
+    """When the pause of its box is over, while it is at 0 A."""
+    kept = cy.kept[c]
+    return int(max(kept["off_since_ms"], kept["observed_at_ms"]) + cy.built[c]["switch_ms"])
 
 
 @kernel

@@ -15,7 +15,7 @@ from typing import Any
 from controller.decision import Because
 from controller.defaults import NEVER, PHASE_COUNT, PHASE_WIDEN_MS, SLOT_MS
 from controller.kernel import kernel
-from controller.phases import SETTLED, TO_ALL, TO_ONE, charges_on, may_switch
+from controller.phases import SETTLED, TO_ALL, TO_ONE, charges_on, may_switch, rested_ms
 from controller.steps import above_ma, at_most_ma
 from controller.topology import BOOST, SOLAR_ONLY
 from controller.work import Cycle
@@ -61,9 +61,11 @@ def _surplus(cy: Cycle, root: int) -> int:
     for p in range(3):
         surplus -= cy.kept_grids[root]["estimate_ma"][p]
     for c in range(len(cy.built)):
-        if solar_mode(cy, c) < BOOST:
-            for p in range(3):
-                surplus -= cy.work[c]["reading_ma"][p]
+        for p in range(3):
+            # The estimate is lower by what a car of unknown phases is held to draw where it may not.
+            surplus -= cy.work[c]["reading_ma"][p]
+            if solar_mode(cy, c) >= BOOST:
+                surplus += min(cy.kept[c]["reading_ma"][p], cy.work[c]["reading_ma"][p])
     for b in range(len(cy.built_batteries)):
         built = cy.built_batteries[b]
         takes = cy.batteries[b]["commandable"] == 1 and cy.kept_batteries[b]["full"] == 0
@@ -192,7 +194,8 @@ def _hand_out(cy: Cycle, left: int, hidden: int) -> None:
         work = cy.work[c]
         if work["commandable"] == 0 or solar_mode(cy, c) < BOOST:
             continue
-        work["solar_ma"] = work["min_ma"] if _charges_with_sun(cy, c) else 0
+        charges = _charges_with_sun(cy, c) and cy.kept[c]["switching"] == SETTLED
+        work["solar_ma"] = work["min_ma"] if charges else 0
     for _ in range(PASSES):
         weights = 0
         for c in range(len(cy.built)):
@@ -252,7 +255,7 @@ def change_due_ms(cy: Cycle, c: int) -> int:
     if cy.built[c]["switch_ms"] == 0:
         return NEVER
     if kept["switching"] != SETTLED:
-        return int(kept["off_since_ms"] + cy.built[c]["switch_ms"] if kept["target_ma"] == 0 else 0)
+        return rested_ms(cy, c) if kept["target_ma"] == 0 else NEVER
     if kept["switch_since_ms"] == NEVER:
         return NEVER
     delay = PHASE_WIDEN_MS if kept["single"] == 1 else cy.built[c]["solar_stop_ms"]

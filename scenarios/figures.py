@@ -269,6 +269,8 @@ class Figures:
     longest_over_s: float
     fuse_trips: int
     most_starts: int
+    most_phase_changes: int
+    hot_phase_changes: int
     imported_kwh: float
     exported_kwh: float
     curtailed_kwh: float
@@ -372,6 +374,8 @@ def judge(
         most_starts=int(tally.starts[:, 0].max(initial=0)),
         imported_kwh=float(tally.rows["in_as"][root]) * _KWH / story.conditions.lift,
         exported_kwh=float(tally.rows["back_as"][root]) * _KWH / story.conditions.lift,
+        most_phase_changes=int(world.outlets["changes"].max(initial=0)),
+        hot_phase_changes=int(world.outlets["hot_changes"].sum()),
         curtailed_kwh=float(world.panels["curtailed_wh"].sum()) / 1000,
         battery_given_kwh=float(world.cells["discharged_wh"].sum()) / 1000,
         cars_given_kwh=float(world.outlets["given_wh"].sum()) / 1000,

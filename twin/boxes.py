@@ -32,11 +32,34 @@ def _as_given(outlet: Any, limit_ma: int) -> int:
 
 
 @kernel
+def _pass_on(outlet: Any, phases: int, switch_ms: int, now_ms: int) -> None:
+    """Charge on one phase or on three, where the box can; it does so under load too, which is counted."""
+    single = int(phases == 1)
+    if switch_ms == 0 or phases == 0 or single == outlet["single"] or outlet["sticks"] != 0:
+        return
+    outlet["single"] = single
+    outlet["changes"] += 1
+    rested = outlet["pilot_ma"] == 0 and now_ms >= outlet["off_since_ms"] + switch_ms
+    outlet["hot_changes"] += int(outlet["draw_ma"][0] > 0 or not rested)
+
+
+@kernel
 def hold(
-    outlets: Table, connectors: Table, c: int, limit_ma: int, until_ms: int, then_ma: int, now_ms: int
+    outlets: Table,
+    connectors: Table,
+    c: int,
+    limit_ma: int,
+    phases: int,
+    until_ms: int,
+    then_ma: int,
+    now_ms: int,
 ) -> None:
-    """What the box says it holds from now on, and what it holds: not the same where it has a fault."""
+    """What the box says it holds from now on, and what it holds: not the same where it has a fault.
+
+    `phases` to charge on are 1 or 3; 0 says nothing of them.
+    """
     outlet = outlets[c]
+    _pass_on(outlet, phases, connectors[c]["switch_ms"], now_ms)
     before = outlet["claimed_ma"]
     if outlet["left_until_ms"] > now_ms:
         before = max(before, outlet["left_ma"])
@@ -45,18 +68,22 @@ def hold(
     outlet["claimed_ma"] = limit_ma
     given_ma = _as_given(outlet, limit_ma)
     if outlet["deaf"] == 0 or (outlet["deaf"] == LOWERINGS and given_ma > outlet["pilot_ma"]):
+        if given_ma == 0 and outlet["pilot_ma"] > 0:
+            outlet["off_since_ms"] = now_ms
         outlet["pilot_ma"] = min(given_ma, connectors[c]["max_ma"], outlet["cable_ma"])
     outlet["decays_at_ms"] = NEVER if outlet["deaf"] != 0 else until_ms
     outlet["decay_to_ma"] = then_ma
 
 
 @kernel
-def take_order(outlets: Table, connectors: Table, c: int, limit_ma: int, until_ms: int, now_ms: int) -> int:
+def take_order(
+    outlets: Table, connectors: Table, c: int, limit_ma: int, phases: int, until_ms: int, now_ms: int
+) -> int:
     """Give one connector a new limit until `until_ms` (NEVER: for good); returns the box's Answer."""
     outlet = outlets[c]
     if outlet["refusing"] != 0 or outlet["transaction"] == 0:
         return REFUSED
-    hold(outlets, connectors, c, limit_ma, until_ms, connectors[c]["fallback_ma"], now_ms)
+    hold(outlets, connectors, c, limit_ma, phases, until_ms, connectors[c]["fallback_ma"], now_ms)
     return ACCEPTED
 
 
@@ -72,7 +99,8 @@ def obey_at_once(
             continue
         any_order = True
         limit_ma = orders[c]["target_ma"] // BOX_STEP_MA * BOX_STEP_MA
-        answer = take_order(outlets, connectors, c, limit_ma, orders[c]["lease_until_ms"], now_ms)
+        phases = orders[c]["order_phases"]
+        answer = take_order(outlets, connectors, c, limit_ma, phases, orders[c]["lease_until_ms"], now_ms)
         if answer == ACCEPTED:
             writes[c] += 1
         seen[c]["answered_seq"] = orders[c]["order_seq"]

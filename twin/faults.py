@@ -196,14 +196,22 @@ BOX_FLAGS = {
     "ignores_limits": ("deaf", 2),
     "refuses_limits": ("refusing", 1),
     "resumes_full": ("resumes_full", 1),
+    "contactor_sticks": ("sticks", 1),
     "reports_faulted": ("faulted", 1),
 }
 
 
 class BoxFault(_Fault):
-    """A box that accepts and ignores, rejects, forgets after a pause or calls itself broken."""
+    """A box that accepts and ignores, rejects, forgets after a pause, stays on its phases or is broken."""
 
-    kind: Literal["ignores_lowerings", "ignores_limits", "refuses_limits", "resumes_full", "reports_faulted"]
+    kind: Literal[
+        "ignores_lowerings",
+        "ignores_limits",
+        "refuses_limits",
+        "resumes_full",
+        "contactor_sticks",
+        "reports_faulted",
+    ]
     chargepoint: str
 
     def switch(self, world: World, *, on: bool) -> None:

@@ -16,7 +16,7 @@ from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.kernel import direct, kernel
 from controller.table import Table
 from twin.electrics import carry
-from twin.vehicles import FAR_MS, step
+from twin.vehicles import FAR_MS, phases_in_use, step
 
 if TYPE_CHECKING:
     from controller.topology import Topology
@@ -94,10 +94,11 @@ def _volts(wires: Table, outlet: Any, built: Any) -> float:
     """Mean voltage of the phases that a car uses, in phase with its current."""
     board = wires[built["path"][0]]
     total = 0.0
-    for own in range(outlet["car_phases"]):
+    phases = phases_in_use(outlet)
+    for own in range(phases):
         p = built["phase"][own]
         total += (board["voltage_v"][p] * TURN[p].conjugate()).real
-    return float(max(total / outlet["car_phases"], LEAST_V))
+    return float(max(total / phases, LEAST_V))
 
 
 @direct

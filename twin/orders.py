@@ -27,6 +27,7 @@ POST = np.dtype(
         ("arrives_ms", "i8", (SLOTS,)),
         ("seq", "i8", (SLOTS,)),
         ("limit_ma", "i8", (SLOTS,)),
+        ("phases", "i8", (SLOTS,)),
         ("lease_until_ms", "i8", (SLOTS,)),
         ("answer", "i8", (SLOTS,)),
         ("answered_ms", "i8", (SLOTS,)),  # when the answer is back; FAR_MS: the order is still on its way,
@@ -80,6 +81,7 @@ def send(
             post["arrives_ms"][slot] = now_ms + latency_ms
             post["seq"][slot] = order["order_seq"]
             post["limit_ma"][slot] = order["target_ma"] // BOX_STEP_MA * BOX_STEP_MA
+            post["phases"][slot] = order["order_phases"]
             post["lease_until_ms"][slot] = order["lease_until_ms"]
             post["answered_ms"][slot] = FAR_MS
         if order["ask"] != 0 and not is_lost(post, outlets[c], loss):
@@ -105,7 +107,13 @@ def obey(
                 continue
             any_order = True
             answer = take_order(
-                outlets, connectors, c, post["limit_ma"][slot], post["lease_until_ms"][slot], now_ms
+                outlets,
+                connectors,
+                c,
+                post["limit_ma"][slot],
+                post["phases"][slot],
+                post["lease_until_ms"][slot],
+                now_ms,
             )
             writes[c] += answer == ACCEPTED
             if not is_lost(post, outlets[c], loss):

@@ -69,6 +69,11 @@ OUTLET = np.dtype(
         ("loss", "i8"),  # chance of 2^31 that a message of this box gets lost, beside that of all
         ("step_ma", "i8"),  # whole steps of its pilot, untold: above 0 the next one up, under 0 the one down
         ("resumes_full", "i8"),  # 1: the first limit after 0 A is accepted and forgotten
+        ("single", "i8"),  # 1: the box passes on one phase of three
+        ("sticks", "i8"),  # 1: its contactor stays as it is
+        ("off_since_ms", "i8"),  # since when it offers nothing
+        ("changes", "i8"),  # between one phase and three
+        ("hot_changes", "i8"),  # of these under load, or before the pause of the box was over
         ("faulted", "i8"),  # 1: its status is Faulted whatever it does
         ("lost", "i8", (3,)),  # 1: this phase of its supply is dead
         # the car
@@ -132,12 +137,18 @@ def seat(row: Any, car: Car, need_wh: float) -> None:
 
 
 @kernel
+def phases_in_use(r: Any) -> int:
+    """Phases that the car charges on."""
+    return 1 if r["single"] != 0 else int(r["car_phases"])
+
+
+@kernel
 def _watt_hours(r: Table) -> float:
     """Wh per mA and second on the phases in use, at the power factor of the current that it goes for."""
     current = float(max(r["goal_ma"], r["follow_ma"]))
     part = min(max((current - PILOT_MIN_MA) / (STEADY_MA - PILOT_MIN_MA), 0.0), 1.0)
     factor = r["power_factor_6a"] + part * (r["power_factor"] - r["power_factor_6a"])
-    return float(_WH * r["car_phases"] * factor / r["lift"])
+    return float(_WH * phases_in_use(r) * factor / r["lift"])
 
 
 @kernel
@@ -204,7 +215,7 @@ def _charge(rows: Table, i: int, seconds: float) -> None:
 @kernel
 def _supplied(r: Any) -> bool:
     """Whether every phase that the car uses is alive; one that misses a phase opens its contactor."""
-    for own in range(r["car_phases"]):
+    for own in range(phases_in_use(r)):
         if r["lost"][own] != 0:
             return False
     return bool(r["powered"] != 0)
@@ -225,7 +236,7 @@ def _gives_ma(r: Any) -> int:
 @kernel
 def _give(r: Any, seconds: float) -> None:
     """Feed back for `seconds`, or until nothing may be given any more; the battery wants it back later."""
-    given_wh = min(_WH * r["car_phases"] / r["lift"] * r["gives_ma"] * seconds, r["spare_wh"])
+    given_wh = min(_WH * phases_in_use(r) / r["lift"] * r["gives_ma"] * seconds, r["spare_wh"])
     r["given_wh"] += given_wh
     r["need_wh"] += given_wh
     r["spare_wh"] -= given_wh
@@ -293,7 +304,7 @@ def _foresee(rows: Table, i: int, now_ms: int) -> None:
         soon = r["decays_at_ms"]
     follow, goal, need = r["follow_ma"], r["goal_ma"], r["need_wh"]
     if r["gives_ma"] > 0 and r["draw_ma"][0] < 0:
-        rate_wh_s = _WH * r["car_phases"] / r["lift"] * r["gives_ma"]
+        rate_wh_s = _WH * phases_in_use(r) / r["lift"] * r["gives_ma"]
         soon = min(soon, now_ms + int(r["spare_wh"] / rate_wh_s * 1000.0) + 1)
     if r["react_at_ms"] != NEVER:
         soon = min(soon, r["react_at_ms"])
@@ -332,8 +343,9 @@ def _show(rows: Table, i: int, now_ms: int) -> None:
     draw = round(min(r["follow_ma"], ceiling))
     if r["gives_ma"] > 0 and _connected(r):
         draw -= _gives_ma(r)
+    phases = phases_in_use(r)
     for phase in range(3):
-        r["draw_ma"][phase] = draw if phase < r["car_phases"] else 0
+        r["draw_ma"][phase] = draw if phase < phases else 0
     if r["powered"] == 0:
         return  # a dark box tells nothing
     if r["plugged"] == 0:
@@ -373,6 +385,8 @@ def step(rows: Table, from_ms: int, to_ms: int) -> tuple[int, int, int]:
         while True:
             if r["decays_at_ms"] != NEVER and r["decays_at_ms"] <= now_ms:
                 r["left_ma"], r["left_until_ms"] = r["claimed_ma"], now_ms + r["down_ms"]
+                if r["decay_to_ma"] == 0 and r["pilot_ma"] > 0:
+                    r["off_since_ms"] = now_ms
                 r["pilot_ma"] = r["decay_to_ma"]
                 r["claimed_ma"] = r["decay_to_ma"]
                 r["decays_at_ms"] = NEVER

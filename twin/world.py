@@ -360,27 +360,19 @@ class World:
 
     # -- what links do to the boxes ----------------------------------------------------------------
 
-    def set_pilot(self, connector: int, limit_ma: int, decays_at_ms: int = NEVER, to_ma: int = 0) -> None:
-        """What the box now holds: `limit_ma` until `decays_at_ms`, then `to_ma`."""
-        boxes.hold(
-            self.outlets,
-            self.topology.connectors,
-            connector,
-            limit_ma,
-            decays_at_ms,
-            to_ma,
-            self.now_ms,
-        )
+    def set_pilot(
+        self, connector: int, limit_ma: int, decays_at_ms: int = NEVER, to_ma: int = 0, phases: int = 0
+    ) -> None:
+        """What the box now holds: `limit_ma` until `decays_at_ms`, then `to_ma`; on so many `phases`."""
+        rows = self.topology.connectors
+        boxes.hold(self.outlets, rows, connector, limit_ma, phases, decays_at_ms, to_ma, self.now_ms)
         self._touched = True
 
     def order(self, connector: int, limit_ma: int, until_ms: int = NEVER) -> Answer:
         """Give a box a new limit until `until_ms`, as a TxProfile; its answer proves nothing."""
         self._touched = True
-        return Answer(
-            boxes.take_order(
-                self.outlets, self.topology.connectors, connector, limit_ma, until_ms, self.now_ms
-            )
-        )
+        rows = self.topology.connectors
+        return Answer(boxes.take_order(self.outlets, rows, connector, limit_ma, 0, until_ms, self.now_ms))
 
     def order_device(self, row: Any, built: Any, target_ma: int, until_ms: int, *, at_once: bool) -> Answer:
         """Give a battery or an inverter an order until `until_ms`; Answer.NONE from one that is dead."""
@@ -423,6 +415,7 @@ class World:
         for field in ("pilot_ma", "claimed_ma", "left_ma"):
             outlet[field] = self.topology.connectors[connector]["fallback_ma"]
         outlet["decays_at_ms"], outlet["left_until_ms"] = NEVER, 0
+        outlet["single"] *= outlet["sticks"]
         self._touched = True
 
     def set_offline(self, chargepoint: str, *, offline: bool) -> None:

@@ -243,7 +243,7 @@ class Box:
             return None
         rung = self.ladder.rung
         outlet.written = order
-        outlet.written_phases = outlet.phases_in_use()
+        outlet.written_phases = outlet.phases_in_use(order)
         default_ma = int(outlet.row["default_ma"])
         if rung.purpose != profiles.TX and default_ma != UNKNOWN:
             outlet.row["default_ma"] = max(default_ma, order.limit_ma)
@@ -255,6 +255,7 @@ class Box:
             running_s=(self.clock.now_ms() - outlet.began_ms) // 1000,
             lease=self._lease(outlet, order) if leased else None,
             efficiency=outlet.efficiency,
+            number_phases=order.phases,
         )
         payload = profiles.set_charging_profile(rung, limit, self.clock.utc(), self.ladder.max_periods)
         done = partial(self._conclude, outlet, order, rung, default_ma)
@@ -388,7 +389,7 @@ class Box:
         """A live reading. A limit in watts is said again when the car takes it on other phases."""
         outlet.hear_current(current_ma, at_ms)
         said = outlet.written if outlet.waiting is None and outlet.transaction is not None else None
-        if said and self.ladder.rung.unit == "W" and outlet.phases_in_use() != outlet.written_phases:
+        if said and self.ladder.rung.unit == "W" and outlet.phases_in_use(said) != outlet.written_phases:
             outlet.waiting = said
             self._wake()
         self.changed()

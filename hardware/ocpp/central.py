@@ -140,7 +140,8 @@ class CentralSystem:
             row = rows[index]
             box, number = self._outlet_at[index]
             if row["put"]:
-                order = Order(int(row["order_seq"]), int(row["target_ma"]), int(row["lease_until_ms"]))
+                fields = ("order_seq", "target_ma", "lease_until_ms", "order_phases")
+                order = Order(*(int(row[field]) for field in fields))
                 box.put(number, order)
             if row["ask"]:
                 box.ask(number)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from controller.defaults import NEVER, UNKNOWN
+from controller.defaults import NEVER, PHASE_COUNT, UNKNOWN
 from controller.image import Answer, Source, Status
 from controller.site import Connector
 from hardware.cards import Card
@@ -39,6 +39,8 @@ class Order(NamedTuple):
     seq: int
     limit_ma: int
     lease_until_ms: int = NEVER
+    phases: int = 0
+    """To charge on, 1 or 3, where the box can choose; 0: it cannot."""
 
 
 class Outlet:
@@ -122,12 +124,12 @@ class Outlet:
         default_ma = self.row["default_ma"]
         return self.waiting.limit_ma < (self.max_ma if default_ma == UNKNOWN else int(default_ma))
 
-    def phases_in_use(self) -> int:
-        """Phases that the last reading shows under load; the last known when it shows none."""
+    def phases_in_use(self, order: Order) -> int:
+        """Phases that the last reading shows under load, or the last known; no more than ordered."""
         if self.efficiency is not None:
             return len(self.row["current_ma"])
         loaded = sum(1 for ma in self.row["current_ma"] if ma != UNKNOWN and ma > IN_USE_MA)
-        return loaded or self.written_phases
+        return min(loaded or self.written_phases, order.phases or PHASE_COUNT)
 
     # -- what the box reports -----------------------------------------------------------------------
 

@@ -55,6 +55,8 @@ class Limit(NamedTuple):
     lease: Lease | None = None
     efficiency: float | None = None
     """Of a DC outlet, whose limit is the power at the car; None: AC."""
+    number_phases: int = 0
+    """Phases that the box shall charge on, where it can choose; 0: not said."""
 
 
 def sayable_ma(limit_ma: int, min_ma: int) -> int:
@@ -111,10 +113,11 @@ def _period(rung: Rung, start_s: int, limit_ma: int, meant: Limit) -> dict[str, 
         return {"startPeriod": start_s, "limit": fed_w(limit_ma, meant.efficiency)}
     if rung.unit == "W":
         watts = limit_ma * NOMINAL_VOLTAGE_V * meant.phases // 1000
-        return {"startPeriod": start_s, "limit": watts, "numberPhases": meant.phases}
+        return {"startPeriod": start_s, "limit": watts, "numberPhases": meant.number_phases or meant.phases}
     tenths = limit_ma // 100
     # The shortest text of tenths / 10 has one decimal; a sum of floats would not.
-    return {"startPeriod": start_s, "limit": tenths // 10 if tenths % 10 == 0 else tenths / 10}
+    period = {"startPeriod": start_s, "limit": tenths // 10 if tenths % 10 == 0 else tenths / 10}
+    return period | {"numberPhases": meant.number_phases} if meant.number_phases else period
 
 
 def _iso(at: datetime) -> str:

@@ -307,7 +307,7 @@ class Chargepoint:
         for outlet in self.outlets:
             limit_ma = limits[outlet.number]
             if told in (0, outlet.number) or limit_ma != self._power.pilot_ma(outlet.number):
-                self._power.set_pilot(outlet.number, limit_ma)
+                self._power.set_pilot(outlet.number, limit_ma, self.store.phases(outlet.number, utc))
         self.look()
         change_ms = self.store.next_change_ms(utc)
         self._change_due_ms = None if change_ms is None else change_ms - self._utc_offset_ms

@@ -48,8 +48,8 @@ class PowerSide(Protocol):
         """What the car is offered now, as far as the electronics know."""
         ...
 
-    def set_pilot(self, connector: int, limit_ma: int) -> None:
-        """Offer the car this much per phase; below 6 A is a pause."""
+    def set_pilot(self, connector: int, limit_ma: int, phases: int) -> None:
+        """Offer the car this much per phase; below 6 A is a pause. A box that can goes to 1 or 3 phases."""
         ...
 
     def switch(self, connector: int, *, on: bool) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 NOMINAL_VOLTAGE_V = 230
 SMALLEST_MA = 6_000
@@ -38,12 +38,13 @@ class NotSupported(Refused):
     status = "NotSupported"
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """From `start_ms` after the start of the schedule at most `limit_ma` on each phase."""
 
     start_ms: int
     limit_ma: int
+    phases: int = 3
+    """That it is meant for: numberPhases, three where not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,14 @@ class Profile:
     valid_to_ms: int | None = None
     transaction: int | None = None
 
-    def limit_ma(self, now_ms: int, began_ms: int | None) -> int | None:
-        """Limit at `now_ms` when the transaction began at `began_ms`; None: it says nothing then."""
+    def period(self, now_ms: int, began_ms: int | None) -> Period | None:
+        """What rules at `now_ms` when the transaction began at `began_ms`; None: it says nothing then."""
         start_ms = self._starts(now_ms, began_ms)
         if now_ms < start_ms or not self._valid(now_ms):
             return None
         if self.duration_ms is not None and now_ms >= start_ms + self.duration_ms:
             return None
-        return [p.limit_ma for p in self.periods if start_ms + p.start_ms <= now_ms][-1]
+        return [p for p in self.periods if start_ms + p.start_ms <= now_ms][-1]
 
     def changes(self, now_ms: int, until_ms: int, began_ms: int | None) -> Iterator[int]:
         """Instants in (now, until] at which what it says may change."""
@@ -145,11 +146,12 @@ def read_profile(connector: int, message: dict[str, Any], now_ms: int, efficienc
 def _period(period: dict[str, Any], unit: str, efficiency: float) -> Period:
     """Watts are the sum over `numberPhases`, 3 where not given; amperes are per phase; DC is fed by three."""
     limit = float(period["limit"])
+    phases = period.get("numberPhases", 3)
     if efficiency:
         limit /= 3 * NOMINAL_VOLTAGE_V * efficiency
     elif unit == "W":
-        limit /= NOMINAL_VOLTAGE_V * period.get("numberPhases", 3)
-    return Period(period["startPeriod"] * 1000, int(limit * 1000 + 1e-6))
+        limit /= NOMINAL_VOLTAGE_V * phases
+    return Period(period["startPeriod"] * 1000, int(limit * 1000 + 1e-6), phases)
 
 
 def utc_ms(text: str) -> int:
@@ -236,12 +238,16 @@ class ProfileStore:
         The cap of the chargepoint is shared evenly by the connectors in `charging`, first come first served
         when it does not reach to 6 A for each; the others are told what they would start with.
         """
-        limits = {c: self._transaction_layer_ma(c, now_ms) for c in self._hardware_ma}
+        limits = {c: self._transaction_layer(c, now_ms).limit_ma for c in self._hardware_ma}
         cap = self._cap_ma(now_ms)
         if cap is None:
             return limits
         shared = _share(cap, {c: limits[c] for c in charging})
         return {c: shared.get(c, min(limit, cap)) for c, limit in limits.items()}
+
+    def phases(self, connector: int, now_ms: int) -> int:
+        """Phases that the limit of a connector in force is meant for."""
+        return self._transaction_layer(connector, now_ms).phases
 
     def composite(self, connector: int, now_ms: int, duration_s: int) -> list[tuple[int, int]]:
         """Rows (seconds from now, limit mA): the minimum of the layers; connector 0 is the sum of all."""
@@ -279,37 +285,38 @@ class ProfileStore:
         elif profile.transaction is not None:
             raise Refused("transactionId belongs to TxProfile only")
 
-    def _transaction_layer_ma(self, connector: int, now_ms: int) -> int:
+    def _transaction_layer(self, connector: int, now_ms: int) -> Period:
         """TxProfile, else TxDefaultProfile of the connector, else of connector 0, else the hardware."""
         transaction = self._transactions.get(connector)
         said = None
         if transaction is not None:
-            said = self._top_ma("TxProfile", connector, now_ms, transaction)
+            said = self._top("TxProfile", connector, now_ms, transaction)
         for scope in (connector, 0):
             if said is None:
-                said = self._top_ma("TxDefaultProfile", scope, now_ms, transaction)
-        hardware = self._hardware_ma[connector]
-        return hardware if said is None else min(said, hardware)
+                said = self._top("TxDefaultProfile", scope, now_ms, transaction)
+        hardware = Period(0, self._hardware_ma[connector])
+        return hardware if said is None else said._replace(limit_ma=min(said.limit_ma, hardware.limit_ma))
 
     def _cap_ma(self, now_ms: int) -> int | None:
-        return self._top_ma("ChargePointMaxProfile", 0, now_ms, None)
+        cap = self._top("ChargePointMaxProfile", 0, now_ms, None)
+        return None if cap is None else cap.limit_ma
 
-    def _top_ma(
+    def _top(
         self, purpose: Purpose, connector: int, now_ms: int, transaction: Transaction | None
-    ) -> int | None:
+    ) -> Period | None:
         """What the highest stack level says that is valid now and covers the instant."""
         began_ms = transaction.began_ms if transaction else None
         stack = [p for p in self._profiles if p.purpose == purpose and p.connector == connector]
         for profile in sorted(stack, key=lambda p: p.stack_level, reverse=True):
-            limit = profile.limit_ma(now_ms, began_ms)
-            if limit is not None:
-                return limit
+            period = profile.period(now_ms, began_ms)
+            if period is not None:
+                return period
         return None
 
     def _composite_ma(self, connector: int, at_ms: int) -> int:
         cap = self._cap_ma(at_ms)
         wanted = [connector] if connector else list(self._hardware_ma)
-        total = sum(self._transaction_layer_ma(c, at_ms) for c in wanted)
+        total = sum(self._transaction_layer(c, at_ms).limit_ma for c in wanted)
         return total if cap is None else min(total, cap)
 
     def _changes(self, now_ms: int, until_ms: int) -> set[int]:

@@ -68,9 +68,9 @@ class Outlets:
         """What the electronics believe to offer; a box that does not obey believes itself."""
         return self._number(connector, "claimed_ma")
 
-    def set_pilot(self, connector: int, limit_ma: int) -> None:
+    def set_pilot(self, connector: int, limit_ma: int, phases: int) -> None:
         """Offer the car this much per phase."""
-        self._world.set_pilot(self._rows[connector - 1], limit_ma)
+        self._world.set_pilot(self._rows[connector - 1], limit_ma, phases=phases)
 
     def switch(self, connector: int, *, on: bool) -> None:
         """Close or open the contactor."""

@@ -1,4 +1,6 @@
-"""One phase or three where the chargepoint can choose; surplus is A over three phases, currents A per phase."""
+"""One phase or three where the box can choose; surplus is A over three phases, currents A per phase."""
+
+from itertools import pairwise
 
 import pytest
 
@@ -54,6 +56,13 @@ def test_too_little_surplus_for_three_phases_starts_it_on_one():
     assert desk.phases() == [1]
 
 
+def test_it_is_offered_nothing_on_three_phases_before_it_starts_on_one():
+    desk = Switching()
+    desk.targets(9, 400)
+    first_s = next(at for at, _, amps in desk.puts if amps > 0)
+    assert desk.changes == [(first_s + 1, 3, 1)]
+
+
 def test_a_box_that_cannot_change_waits_for_three_phases():
     desk = Switching(phase_switch_s=None)
     assert desk.targets(9, 600) == [0]
@@ -76,7 +85,8 @@ def test_it_goes_back_to_three_phases_when_the_surplus_has_lasted_ten_minutes():
     desk.targets(9, 1200)
     assert desk.targets(30, 570) == [30]
     assert desk.targets(30, 200) == [10]
-    assert desk.closed == [3] and desk.phases() == [3]
+    assert desk.closed == [3]
+    assert desk.phases() == [3]
     assert desk.under_load == 0
 
 
@@ -87,7 +97,7 @@ def test_between_two_changes_there_are_fifteen_minutes_however_the_sun_flickers(
         desk.targets(40, 700)
     times = [at for at, _, _ in desk.changes]
     assert len(times) >= 4
-    assert all(later - earlier >= 900 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 900 for earlier, later in pairwise(times))
     assert desk.under_load == 0
 
 

@@ -89,7 +89,7 @@ class World:
     def kinds(self):
         return {notice.kind for notice in self.said}
 
-    def order(self, targets_a, *, ask=(), lease_until_ms=-1):
+    def order(self, targets_a, *, ask=(), lease_until_ms=-1, phases=0):
         """Put down limits (A by row) and asks, as a decision of the controller does; returns the number."""
         self._seq += 1
         decision = empty_decision(self.topology)
@@ -98,6 +98,7 @@ class World:
             decision.connectors[row]["order_seq"] = self._seq
             decision.connectors[row]["target_ma"] = round(amps * 1000)
             decision.connectors[row]["lease_until_ms"] = lease_until_ms
+            decision.connectors[row]["order_phases"] = phases
         for row in ask:
             decision.connectors[row]["ask"] = 1
         self.central.distribute(decision)

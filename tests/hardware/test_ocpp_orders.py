@@ -332,6 +332,32 @@ async def test_a_box_that_takes_watts_only_is_told_watts_for_the_phases_its_car_
         assert period == {"startPeriod": 0, "limit": 3680, "numberPhases": 1}
 
 
+SWITCHES = {"max_current_a": 32.0, "phase_switch_s": 60.0}
+
+
+def period_of(call):
+    return profile_of(call)["chargingSchedule"]["chargingSchedulePeriod"][0]
+
+
+async def test_a_box_that_can_choose_its_phases_is_told_them_with_every_limit(tmp_path):
+    async with world(tmp_path, site_of("CP-1", outlet=SWITCHES)) as here, peer(here) as box:
+        await charging(here, box)
+        for phases in (3, 1):
+            assert await here.answered(here.order({0: 16}, phases=phases)) == Answer.ACCEPTED
+            assert period_of(live(box)[-1]) == {"startPeriod": 0, "limit": 16, "numberPhases": phases}
+
+
+async def test_watts_for_one_phase_are_never_those_of_three_though_three_were_in_use_before(tmp_path):
+    async with world(tmp_path, site_of("CP-1", outlet=SWITCHES)) as here, peer(here, ready=False) as box:
+        box.configuration["ChargingScheduleAllowedChargingRateUnit"] = "Power"
+        await here.until(lambda: here.rows[0]["default_ma"] != UNKNOWN)
+        await charging(here, box)
+        assert await here.answered(here.order({0: 16}, phases=3)) == Answer.ACCEPTED
+        assert await here.answered(here.order({0: 0}, phases=3)) == Answer.ACCEPTED
+        assert await here.answered(here.order({0: 16}, phases=1)) == Answer.ACCEPTED
+        assert period_of(live(box)[-1]) == {"startPeriod": 0, "limit": 3680, "numberPhases": 1}
+
+
 DC = {"kind": "dc", "max_power_w": 50_000.0, "efficiency": 0.95}
 
 

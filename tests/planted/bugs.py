@@ -410,4 +410,24 @@ BUGS = {
         "room = max(spare_alone_ma(cy, c), 1_000_000_000)",
         "test_outage.py::test_where_nobody_answers_for_it_boxes_without_lease_are_raised_only_as_far_as_it_stays_safe",
     ),
+    "a box told to charge on one phase is believed": Bug(
+        "phases.py",
+        '        kept["switching"] = SETTLED\n        kept["switched_at_ms"]',
+        '        kept["known"] = 1\n        kept["phases"][1] = 0\n        kept["switching"] = SETTLED\n'
+        "        return\n"
+        '        kept["switched_at_ms"]',
+        "test_phases.py::test_told_to_charge_on_one_phase_it_is_booked_on_three_until_readings_show_one",
+    ),
+    "phases change while current flows": Bug(
+        "phases.py",
+        '    if not off or not quiet or kept["off_since_ms"] == NEVER:\n        return False\n',
+        "    if not off and not quiet:\n        return True\n",
+        "test_phases.py::test_clouds_take_it_to_one_phase_after_the_stop_delay_through_zero_and_the_pause",
+    ),
+    "one phase is believed beyond the lease of its order": Bug(
+        "phases.py",
+        "    elif not _is_held(cy, c):\n",
+        '    elif cy.seen[c]["online"] == 0:\n',
+        "test_phases.py::test_on_one_phase_it_is_booked_on_three_before_a_lease_that_is_not_renewed_can_end",
+    ),
 }

@@ -156,6 +156,23 @@ def test_the_limit_in_force(installs, after_s, amps):
     assert store_with(*installs).limits_ma(now_ms, (1,))[1] == amps * 1000
 
 
+PHASES = [
+    ("three where nothing is said", [(1, message(TX, 16))], 3),
+    ("those of the transaction's profile", [(1, message(TX, (0, 16, 1)))], 1),
+    ("those of the default without one", [(1, message(DEFAULT, (0, 16, 1)))], 1),
+    (
+        "those of what rules, not of what is below it",
+        [(1, message(DEFAULT, (0, 6, 1))), (1, message(TX, 16))],
+        3,
+    ),
+]
+
+
+@pytest.mark.parametrize(("installs", "phases"), [row[1:] for row in PHASES], ids=[row[0] for row in PHASES])
+def test_the_phases_that_the_limit_in_force_is_meant_for(installs, phases):
+    assert store_with(*installs).phases(1, T0) == phases
+
+
 REFUSALS = [
     ("TxProfile without a transaction", 2, message(TX, 16), "Rejected"),
     ("TxProfile for another transaction", 1, message(TX, 16, transactionId=8), "Rejected"),

@@ -12,7 +12,7 @@ import pytest
 from controller.image import Status
 from controller.topology import compile_site
 from tests.twin.busy_site import busy_sessions, busy_site
-from tests.twin.small_site import START, STRONG, stay, uncontrolled, world
+from tests.twin.small_site import START, STRONG, site, stay, uncontrolled, world
 from twin.conditions import Conditions
 from twin.sessions import Car
 from twin.world import World
@@ -173,3 +173,68 @@ def test_a_strong_car_is_held_to_its_outlet():
     made.advance(120_000)
     assert made.outlets["draw_ma"][0].max() == 32_000
     assert STRONG.max_ma == 32_000
+
+
+def switching(**words):
+    """A world whose first box can charge on one phase after a minute at 0 A."""
+    built = site()
+    outlet = built.chargepoint["one"].connector[0].model_copy(update={"phase_switch_s": 60.0})
+    box = built.chargepoint["one"].model_copy(update={"connector": (outlet,)})
+    built = built.model_copy(update={"chargepoint": built.chargepoint | {"one": box}})
+    made = world(stay(), built=built, **words)
+    uncontrolled(made)
+    made.advance(30_000)
+    return made
+
+
+def told(made, limit_ma, phases, until_s):
+    made.set_pilot(0, limit_ma, phases=phases)
+    made.advance(until_s * 1000)
+    return made.outlets[0]
+
+
+def test_a_box_told_to_charge_on_one_phase_does_so_and_its_car_takes_a_third():
+    made = switching()
+    outlet = told(made, 16_000, 3, 60)
+    assert outlet["draw_ma"].tolist() == [16_000] * 3
+    told(made, 0, 3, 130)
+    outlet = told(made, 16_000, 1, 200)
+    assert outlet["draw_ma"].tolist() == [16_000, 0, 0]
+    assert outlet["hot_changes"] == 0
+    before_wh = float(outlet["energy_wh"])
+    made.advance(560_000)
+    assert float(outlet["energy_wh"]) - before_wh == pytest.approx(16 * 230 / 10, rel=0.01)
+
+
+TOO_EARLY = {"while it charges": None, "before its pause is over": 30}
+
+
+@pytest.mark.parametrize("when", TOO_EARLY)
+def test_a_change_of_phases_is_counted_as_hot(when):
+    made = switching()
+    told(made, 16_000, 3, 60)
+    if TOO_EARLY[when]:
+        told(made, 0, 3, 60 + TOO_EARLY[when])
+    assert told(made, 16_000, 1, 120)["hot_changes"] == 1
+
+
+def test_a_contactor_that_sticks_stays_on_three_phases():
+    made = switching(fault=[{"kind": "contactor_sticks", "chargepoint": "one", "at_s": 0}])
+    told(made, 0, 3, 100)
+    assert told(made, 16_000, 1, 200)["draw_ma"].tolist() == [16_000] * 3
+
+
+def test_a_new_transaction_begins_on_all_phases():
+    made = switching()
+    told(made, 0, 3, 100)
+    assert told(made, 16_000, 1, 200)["draw_ma"].tolist() == [16_000, 0, 0]
+    made.stop_transaction(0, "Local")
+    made.start_transaction(0)
+    assert told(made, 16_000, 0, 260)["draw_ma"].tolist() == [16_000] * 3
+
+
+def test_a_box_that_cannot_choose_does_not_hear_of_phases():
+    made = world(stay())
+    uncontrolled(made)
+    made.advance(30_000)
+    assert told(made, 16_000, 1, 60)["draw_ma"].tolist() == [16_000] * 3
