@@ -32,6 +32,7 @@ from controller.defaults import (
     MAX_STEPS,
     METER_ERROR_MA,
     PANIC_PER_MILLE,
+    PHASE_COUNT,
 )
 from controller.electrical import Rotation
 from controller.external import Input, ProfileSet
@@ -323,11 +324,14 @@ class Site(_Table):
     def _stations_are_boards(self) -> Site:
         """A station limit is a board between the station and its grid, without load and so without margin.
 
-        Wires, sums, fuses and reasons need to know of nothing else. Read again, a site stays as it is.
+        A profile for several outlets needs one too: else each could only get its even part of it. Wires,
+        sums, fuses and reasons need to know of nothing else. Read again, a site stays as it is.
         """
         for name, chargepoint in self.chargepoint.items():
             board = station(name)
             limit = chargepoint.max_current_a
+            if limit is None and chargepoint.profile and len(chargepoint.connector) > 1:
+                limit = (sum(outlet.max_current_a for outlet in chargepoint.connector),) * PHASE_COUNT
             if limit is None or chargepoint.fed_by not in self.grid or board in self.grid:
                 continue  # without a limit, with a fault that is told elsewhere, or drawn already
             self.grid[board] = Grid(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from controller.topology import SOLAR_MODES
 from hardware.ledger import Ledger
 
 LONGEST_TAG: Final = 20
@@ -32,6 +33,8 @@ class Card:
     """Its car does not wake up again: the last to be turned off."""
     priority_class: int = 0
     """1 is served before 9; 0: that of the outlet."""
+    solar: str = ""
+    """How it charges with surplus of sun: off, boost, solar_only; "": as its grid says."""
     expires_utc: datetime | None = None
     parent: str = ""
     name: str = ""
@@ -74,6 +77,9 @@ class Cards:
             raise ValueError(
                 f'card "{card.tag}": priority_class is 1 to {LAST_CLASS}, or 0, not {card.priority_class}'
             )
+        if card.solar and card.solar not in SOLAR_MODES:
+            known = ", ".join(SOLAR_MODES)
+            raise ValueError(f'card "{card.tag}": solar is one of {known}, or left out, not "{card.solar}"')
         card = replace(card, tag=card.tag.upper())
         self._cards[card.tag] = card
         self._ledger.keep_card(_row(card))

@@ -55,6 +55,7 @@ _ADDED: Final = (
     ("cards", "minimum_speed", "INTEGER NOT NULL DEFAULT 0"),
     ("cards", "never_zero", "INTEGER NOT NULL DEFAULT 0"),
     ("cards", "priority_class", "INTEGER NOT NULL DEFAULT 0"),
+    ("cards", "solar", "TEXT NOT NULL DEFAULT ''"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ class CardTerms(FrozenTable):
     never_zero: bool = False
     priority_class: Annotated[int, Field(ge=0, le=9)] = 0
     """0: that of the outlet."""
+    solar: Literal["off", "boost", "solar_only"] | None = None
+    """How it charges with surplus of sun; left out: as its grid says."""
 
 
 UNLISTED: Final = CardTerms()

@@ -18,6 +18,7 @@ from controller.defaults import NEVER, UNLIMITED_MA
 from controller.image import Image, blank_image, frozen
 from controller.kernel import direct, kernel
 from controller.table import Table
+from controller.topology import SOLAR_MODES
 from twin.boxes import obey_at_once
 from twin.cards import UNLISTED
 from twin.events import CardPresented, Event, LinkChanged, StatusChanged, TransactionEnded, TransactionStarted
@@ -323,8 +324,9 @@ class SimulatedPlant:
         if runs:
             session = world.stays[int(outlet["session"])].session
             terms = world.conditions.card.get(session.card, session.terms)
-        for name, value in terms:
-            seen[name] = value
+        for name in ("weight_percent", "minimum_speed", "never_zero", "priority_class"):
+            seen[name] = getattr(terms, name)
+        seen["solar"] = SOLAR_MODES[terms.solar] if terms.solar else 0
         seen["cable_ma"] = min(outlet["cable_ma"] if runs else UNLIMITED_MA, UNLIMITED_MA)
 
     def _card(self, event: CardPresented) -> None:

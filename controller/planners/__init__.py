@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from controller.defaults import NEVER, PLAN_VALID_MS, UNKNOWN
+from controller.defaults import (
+    LINES,
+    NEVER,
+    PHASE_COUNT,
+    PLAN_VALID_MS,
+    TOGETHER,
+    UNKNOWN,
+    UNLIMITED_MA,
+)
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.table import Table
 
@@ -60,7 +68,7 @@ class Wish(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """What a planner may know: `cars` has the dtype CAR, `room_ma[grid, phase]` is what cars may take now."""
+    """What a planner may know: `cars` has the dtype CAR, `room_ma[grid, line]` is what cars may take now."""
 
     now_ms: int
     cars: Table
@@ -110,8 +118,14 @@ def look_ahead(
         car["must_run"] = seen[c]["never_zero"]
         above[built["path"][: built["depth"]]] = 1
     grids = decision.grids
-    room_ma = np.maximum(grids["limit_ma"] - grids["margin_ma"] - grids["estimate_ma"], 0)
-    room_ma[grids["estimate_ma"] == UNKNOWN] = 0
+    room_ma = np.full((len(grids), LINES), UNLIMITED_MA)
+    phases = grids["limit_ma"] - grids["margin_ma"] - grids["estimate_ma"]
+    phases[grids["estimate_ma"] == UNKNOWN] = 0
+    room_ma[:, :PHASE_COUNT] = phases
+    together = grids["lines"] == LINES
+    sums = grids[together]
+    room_ma[together, TOGETHER] = sums["sum_limit_ma"] - sums["sum_margin_ma"] - sums["sum_estimate_ma"]
+    room_ma = np.maximum(room_ma, 0)
     return Outlook(int(image.clock[0]["now_ms"]), cars, room_ma, under)
 
 

@@ -1,10 +1,11 @@
 """Receding horizon: the best use of the next hours as a linear programme, of which the first hour is told.
 
 Columns: the mean current of every car in every step in which it is there, and its energy in five parts, the
-first worth more than the last, so that shortage is spread. Rows: every grid and phase in every step, with
-the load as it is now; the energy of a car; and the tail of a battery, which takes less the fuller it is.
-Minimums are relaxed: who is planned next to nothing waits, the others are on, and the next plan sees what
-they got. Departures may come earlier than told, so of two plans that serve the same the earlier is better.
+first worth more than the last, so that shortage is spread. Rows: every phase of every grid, and their sum
+where that is limited, in every step, with the load as it is now; the energy of a car; and the tail of a
+battery, which takes less the fuller it is. Minimums are relaxed: who is planned next to nothing waits, the
+others are on, and the next plan sees what they got. Departures may come earlier than told, so of two plans
+that serve the same the earlier is better.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def _solve(outlook: Outlook, cars: _Cars, columns: _Columns) -> Floats | None:
     entries = [
         (columns.car, every, -columns.wh_per_a),
         (np.arange(parts) % len(outlook.cars), count + np.arange(parts), np.ones(parts)),
-        (len(outlook.cars) + rooms.row, rooms.column, np.ones(len(rooms.row))),
+        (len(outlook.cars) + rooms.row, rooms.column, rooms.weight),
         (first_tail + tails.row, tails.column, tails.weight),
     ]
     row, column, value = (np.concatenate([entry[n] for entry in entries]) for n in range(3))
@@ -139,16 +140,19 @@ def _solve(outlook: Outlook, cars: _Cars, columns: _Columns) -> Floats | None:
 
 
 class _Rooms(NamedTuple):
-    """Grids and phases that could bind in a step: entries of their rows, and what is there."""
+    """Lines of grids that could bind in a step: entries of their rows, and what is there."""
 
     row: Rows
     column: Rows
+    weight: Floats
     most_a: Floats
     scarce: bool  # one of them could bind in the first hour
 
 
 def _rooms(outlook: Outlook, columns: _Columns) -> _Rooms:
-    loads = (outlook.under[:, :, None] * outlook.cars["phases"][:, None, :])[columns.car]
+    phases = outlook.cars["phases"]
+    lines = np.concatenate([phases, phases.sum(axis=1, keepdims=True)], axis=1)
+    loads = (outlook.under[:, :, None] * lines[:, None, :])[columns.car]
     asked_a = np.zeros((len(STEP_S), *outlook.room_ma.shape))
     np.add.at(asked_a, columns.step, loads * columns.most_a[:, None, None])
     room_a = np.broadcast_to(outlook.room_ma / 1000, asked_a.shape)
@@ -156,9 +160,13 @@ def _rooms(outlook: Outlook, columns: _Columns) -> _Rooms:
     number = np.full(asked_a.shape, -1)
     number[binds] = np.arange(int(binds.sum()))
     numbers = np.where(loads > 0, number[columns.step], -1)
-    column, grid, phase = np.nonzero(numbers >= 0)
+    column, grid, line = np.nonzero(numbers >= 0)
     return _Rooms(
-        numbers[column, grid, phase], column, room_a[binds], bool(binds[BEGIN_S < PLAN_HEAD_S].any())
+        row=numbers[column, grid, line],
+        column=column,
+        weight=loads[column, grid, line].astype(float),
+        most_a=room_a[binds],
+        scarce=bool(binds[BEGIN_S < PLAN_HEAD_S].any()),
     )
 
 

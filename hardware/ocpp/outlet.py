@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from controller.defaults import NEVER, PHASE_COUNT, UNKNOWN
 from controller.image import Answer, Source, Status
 from controller.site import Connector
+from controller.topology import SOLAR_MODES
 from hardware.cards import Card
 from hardware.ledger import Transaction
 from hardware.ocpp.readings import Currents
@@ -175,6 +176,7 @@ class Outlet:
         self.row["minimum_speed"] = card.minimum_speed
         self.row["never_zero"] = card.never_zero
         self.row["priority_class"] = card.priority_class
+        self.row["solar"] = SOLAR_MODES.get(card.solar, 0)
 
     def end(self, at_ms: int) -> None:
         """The transaction is over and its TxProfile with it; an order for it that has not left is void."""

@@ -1,10 +1,14 @@
 """What an outlet, its cable and its station can do: set-points, watts, and one limit over several outlets."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from controller.calendar import milliseconds
 from controller.decision import Because, Note
 from controller.explain import Scene, reason
 from controller.image import frozen
+from controller.instructions import in_force
 from controller.site import Site, SiteError, build
 from controller.topology import compile_site
 from tests.controller.desk import Desk, drawn
@@ -146,6 +150,38 @@ def test_a_station_limit_is_a_board_for_every_sum_and_every_wire():
     assert topology.grids["station"].tolist() == [0, 1]
     assert topology.traces.feeders[:, :2].tolist() == [[1, 0], [1, 0]]
     assert topology.traces.fuse_ma.tolist()[1][:3] == [32_000] * 3
+
+
+GUESTS = {
+    "chargingProfileId": 2,
+    "stackLevel": 0,
+    "chargingProfilePurpose": "ChargePointMaxProfile",
+    "chargingProfileKind": "Absolute",
+    "chargingSchedule": {
+        "startSchedule": "2026-01-01T00:00:00",
+        "chargingRateUnit": "A",
+        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 10}],
+    },
+}
+
+
+def test_outlets_share_a_profile_of_their_station_as_cars_come_and_not_evenly_before():
+    site = station(None, profile=[{"profile": GUESTS}])
+    topology = compile_site(site)
+    assert topology.grid_names == ("main", "twin station")
+    now_ms = milliseconds(datetime(2026, 6, 3, 10, 0, tzinfo=UTC))
+    told = in_force(site, topology, {}, 1_000, now_ms, utc_trusted=True)
+    assert told.grids["charging_ma"][1].tolist() == [10_000] * 3
+    desk = Desk(site)
+    desk.image.grids[:] = told.grids
+    desk.cycle(3)
+    desk.plug(0)
+    desk.settle({0: 32}, 60)
+    assert desk.targets_a() == [10, 0]
+    desk.plug(1)
+    desk.settle({0: 10, 1: 32}, 90)
+    assert sorted(desk.targets_a()) == [0, 10]
+    assert Site.model_validate(site.model_dump(mode="json")) == site
 
 
 def test_a_site_with_stations_reads_back_as_it_was_written():

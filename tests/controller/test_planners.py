@@ -5,7 +5,7 @@ import pytest
 
 from controller.cycle import calculate
 from controller.decision import Because
-from controller.defaults import NEVER, PLAN_VALID_MS, UNKNOWN
+from controller.defaults import LINES, NEVER, PLAN_VALID_MS, TOGETHER, UNKNOWN, UNLIMITED_MA
 from controller.image import Source, frozen
 from controller.planners import CAR, Outlook, Wish, blank_plan, hand_in, look_ahead, planner
 from controller.planners.history import Past, expect
@@ -26,14 +26,17 @@ def car(leaves_h=None, need_kwh=None, *, got_kwh=0.0, max_a=16, phases=(1, 1, 1)
     return (departure_ms, round(got_kwh * 1000), need_wh, max_a * 1000, phases, must_run, since_ms)
 
 
-def outlook(*cars, room_a=30, grids=1, under=None):
+def outlook(*cars, room_a=30, together_a=None, grids=1, under=None):
     table = np.zeros(len(cars), CAR)
     for c, one in enumerate(cars):
         table[c]["connector"], table[c]["session"], table[c]["min_ma"] = c, 1, 6_000
         table[c]["departure_ms"], table[c]["got_wh"], table[c]["need_wh"], table[c]["max_ma"] = one[:4]
         table[c]["phases"], table[c]["must_run"], table[c]["since_ms"] = one[4:]
-    room_ma = np.zeros((grids, 3), "i8")
-    room_ma[:] = np.reshape(room_a, (-1, 1)) * 1000 if np.ndim(room_a) < 2 else np.array(room_a) * 1000
+    room_ma = np.full((grids, LINES), UNLIMITED_MA)
+    room_a = np.reshape(room_a, (-1, 1)) if np.ndim(room_a) < 2 else np.array(room_a)
+    room_ma[:, :3] = room_a[:, :3] * 1000
+    if together_a is not None:
+        room_ma[:, TOGETHER] = together_a * 1000
     above = np.ones((len(cars), grids), "i8") if under is None else np.array(under, "i8")
     return Outlook(NOON_MS, table, room_ma, above)
 
@@ -53,6 +56,15 @@ def caps(plan):
 def test_who_leaves_first_with_the_same_need_weighs_most(plan_by):
     soon, late = weights(plan_by(outlook(car(2, 15), car(8, 15), room_a=16)))
     assert soon > 3 * late
+
+
+def test_a_limit_on_the_phases_together_is_planned_like_one_on_each():
+    cars = car(1, 10), car(8, 10)
+    on_each = horizon(outlook(*cars, room_a=16))
+    together = horizon(outlook(*cars, room_a=1000, together_a=48))
+    assert weights(together) == weights(on_each)
+    assert caps(together) == caps(on_each)
+    assert weights(together) != weights(horizon(outlook(*cars, room_a=1000)))
 
 
 @pytest.mark.parametrize("plan_by", PLANNERS)
@@ -247,7 +259,15 @@ def test_the_outlook_has_what_is_left_of_needs_and_of_rooms(desk):
     assert first["need_wh"] == 10_000 - first["got_wh"]
     assert second["departure_ms"] == third["departure_ms"] == NEVER  # the past is no departure
     assert second["need_wh"] == UNKNOWN
-    assert ahead.room_ma[0].tolist() == pytest.approx([40_000] * 3, abs=2_500)
+    assert ahead.room_ma[0].tolist() == pytest.approx([40_000] * 3 + [UNLIMITED_MA], abs=2_500)
+
+
+def test_the_outlook_has_the_room_of_the_phases_together_where_a_power_is_limited():
+    desk = Desk(drawn({"main": {"max_power_w": 13_800}}))
+    desk.load_a["main"] = 5.0
+    desk.cycle(3)
+    ahead = look_ahead(desk.topology, frozen(desk.image), desk.decision, desk.memory, {})
+    assert ahead.room_ma[0, TOGETHER] == pytest.approx(60_000 - 15_000 - 9_000, abs=100)
 
 
 def test_full_and_offline_cars_are_not_planned(desk):

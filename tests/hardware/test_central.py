@@ -7,6 +7,7 @@ import pytest
 
 from controller.defaults import UNKNOWN
 from controller.image import Answer, Status
+from controller.topology import BOOST
 from hardware.cards import Card
 from hardware.clock import run
 from tests.hardware.ocpp_peer import dial, peer, site_of, stamp, world
@@ -274,16 +275,18 @@ async def test_the_status_asked_for_counts_whatever_time_it_carries(tmp_path):
 async def test_a_transaction_is_in_the_row_with_all_that_its_card_says(tmp_path):
     async with world(tmp_path, site_of("CP-1")) as here, peer(here) as box:
         marks = {"minimum_speed": True, "never_zero": True, "priority_class": 2}
-        here.cards.put(Card("abc", weight_percent=150, wish_ma=10_000, **marks))
+        here.cards.put(Card("abc", weight_percent=150, wish_ma=10_000, solar="boost", **marks))
         answer = await box.start("ABC")
         assert answer["idTagInfo"]["status"] == "Accepted"
         await here.until(lambda: here.rows[0]["transaction"] == answer["transactionId"])
         assert (here.rows[0]["weight_percent"], here.rows[0]["wish_ma"]) == (150, 10_000)
         assert {name: here.rows[0][name] for name in marks} == marks
+        assert here.rows[0]["solar"] == BOOST
         await box.stop(answer["transactionId"])
         await here.until(lambda: here.rows[0]["transaction"] == 0)
         assert (here.rows[0]["weight_percent"], here.rows[0]["wish_ma"]) == (100, 32_000)
         assert {name: here.rows[0][name] for name in marks} == dict.fromkeys(marks, 0)
+        assert here.rows[0]["solar"] == 0
 
 
 async def test_a_refused_card_gets_a_number_and_no_current(tmp_path):

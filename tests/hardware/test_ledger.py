@@ -328,6 +328,11 @@ def test_the_list_decides_about_the_cards_on_it(cards, card, info):
     assert cards.authorize("A") == info
 
 
+def test_a_way_of_charging_with_the_sun_that_nobody_knows_is_refused(cards):
+    with pytest.raises(ValueError, match='card "A": solar is one of off, boost, solar_only, or left out'):
+        cards.put(Card("A", solar="sometimes"))
+
+
 def test_an_unknown_card_is_accepted_or_refused_as_the_setting_says(tmp_path, cards):
     assert cards.authorize("NEW") == {"status": "Invalid"}
     with ledger(tmp_path / "other.db") as here:
@@ -373,10 +378,11 @@ def test_a_card_list_of_an_older_edition_is_read_and_its_cards_have_no_marks(tmp
     with ledger(tmp_path / "l.db") as here:
         cards = Cards(here, lambda: NOON)
         assert cards.find("A") == Card("A", weight_percent=200, name="Ann", uses=3)
-        cards.put(Card("A", never_zero=True, minimum_speed=True, priority_class=1))
+        cards.put(Card("A", never_zero=True, minimum_speed=True, priority_class=1, solar="boost"))
     with ledger(tmp_path / "l.db") as here:
         card = Cards(here, lambda: NOON).find("A")
         assert (card.never_zero, card.minimum_speed, card.priority_class) == (True, True, 1)
+        assert card.solar == "boost"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,14 @@ STRONG = Car(phases=3, max_ma=32_000)
 
 
 def story(
-    sessions, *, hours=2.0, fuse_a=63, outlets=({"max_current_a": 32},), conditions=None, **chargepoint
+    sessions,
+    *,
+    hours=2.0,
+    fuse_a=63,
+    outlets=({"max_current_a": 32},),
+    main=None,
+    conditions=None,
+    **chargepoint,
 ):
     """One chargepoint per outlet on one fuse, or with a station limit one with all of them."""
     outlets = [{"number": 1} | outlet for outlet in outlets]
@@ -27,7 +34,7 @@ def story(
         {
             "name": "Outlets",
             "timezone": "UTC",
-            "grid": {"main": {"id": 0, "max_current_a": fuse_a, "worst_load_a": 20}},
+            "grid": {"main": {"id": 0, "max_current_a": fuse_a, "worst_load_a": 20} | (main or {})},
             "meter": {"main": {"grid": "main", "role": "guard"}},
             "chargepoint": {
                 f"bay_{n}": {
@@ -89,6 +96,15 @@ def test_cards_of_a_scenario_are_told_to_the_controller():
     slow, fast, other = kwh(play(story(sessions, outlets=outlets, fuse_a=40, conditions={"card": cards})))
     assert slow == pytest.approx(2 * 4.14, rel=0.1)  # 6 A on three phases for two hours
     assert fast == pytest.approx(2 * other, rel=0.15)
+
+
+def test_how_a_card_charges_with_the_sun_comes_before_its_grid():
+    cards = {"HURRY": {"solar": "off"}, "SOME": {"solar": "boost"}}
+    sessions = [stay(0, card="HURRY"), stay(1, card="SOME"), stay(2)]
+    dark = {"solar": "solar_only"}
+    outlets = [{"max_current_a": 32}] * 3
+    result = play(story(sessions, main=dark, outlets=outlets, conditions={"card": cards}))
+    assert kwh(result) == pytest.approx([2 * 32 * 0.69, 2 * 6 * 0.69, 0], rel=0.05, abs=0.1)
 
 
 def test_a_cable_is_kept_by_the_box_and_no_room_is_held_for_more():
