@@ -45,6 +45,8 @@ def follow_orders(cy: Cycle, c: int) -> None:
     kept = cy.kept[c]
     work = cy.work[c]
     work["target_before_ma"] = kept["target_ma"]
+    if kept["spent_ms"] > 0:
+        kept["spent_ms"] -= cy.clock[0]["now_ms"] - cy.kept_site[0]["now_ms"]
     work["committed_before_ma"] = kept["committed_ma"]
     _follow_box(cy, c)
     if cy.seen[c]["online"] == 1:

@@ -50,6 +50,7 @@ class Because(IntEnum):
     LEARNING = 28  # lowered for a moment to see which phases it loads
     SWITCHING = 29  # off while its box changes between one phase and three
     SOLAR = 30  # there is no more surplus of sun
+    SPARED = 31  # its box bears no more orders today than are left for lowerings
 
 
 class Alarm(IntFlag):
@@ -270,7 +271,6 @@ METER_MEMORY = np.dtype(
 )
 CONNECTOR_MEMORY = np.dtype(
     [
-        # the book
         ("committed_ma", "i8"),  # K
         ("target_ma", "i8"),  # T
         ("before_ma", "i8"),  # K before the newest order was put down
@@ -279,6 +279,7 @@ CONNECTOR_MEMORY = np.dtype(
         ("put_at_ms", "i8"),
         ("answer_at_ms", "i8"),  # when the newest order was accepted, NEVER: not yet
         ("sends", "i8"),
+        ("spent_ms", "i8"),  # of a day, by its orders, less what has passed since
         ("retried", "i8"),  # 1: an order that was not obeyed has been sent once more
         ("observed", "i8"),  # 1: the newest order has been seen to hold
         ("observed_at_ms", "i8"),  # time of the reading that showed the last lowering
@@ -312,7 +313,6 @@ CONNECTOR_MEMORY = np.dtype(
         ("asked_at_ms", "i8"),
         ("ask_due_ms", "i8"),
         ("online", "i8"),
-        # phases
         ("phases", "i8", (3,)),  # booked
         ("known", "i8"),
         ("evidence", "i8"),  # phases that the last readings showed in use, as bits
@@ -326,7 +326,6 @@ CONNECTOR_MEMORY = np.dtype(
         ("switch_since_ms", "i8"),  # since when the sun would have it change
         ("switched_at_ms", "i8"),
         ("switch_failed", "i8"),  # 1: told to charge on one phase, and seen on more, in this session
-        # session
         ("session", "i8"),  # counts plug-ins
         ("plugged", "i8"),
         ("transaction", "i8"),

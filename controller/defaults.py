@@ -77,6 +77,7 @@ RESEND_MS: Final = 10_000  # first back-off, doubled each time
 RESEND_TIMES: Final = 3
 RENEWAL_SLACK_PER_MILLE: Final = 60  # of a lease: a due renewal waits so long for another cause to look
 REFUSED_RETRY_MS: Final = 60_000
+DAY_MS: Final = 86_400_000  # in which a box bears so many orders, where the site file says how many
 WORTH_MA: Final = 1_000  # a change of target below max(1 A, 10 %) is not worth a write       [C 2]
 WORTH_PER_MILLE: Final = 100
 SMALL_RAISE_MS: Final = 60_000  # 1 A or more that is not worth a write at once waits so long   [C 6]

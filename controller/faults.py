@@ -8,7 +8,7 @@ from operator import sub
 from typing import TYPE_CHECKING, Any
 
 from controller import electrical
-from controller.defaults import MAX_DEPTH, METER_ERROR_MA
+from controller.defaults import DAY_MS, MAX_DEPTH, METER_ERROR_MA
 from controller.doubts import (
     battery_remarks,
     export_remarks,
@@ -214,6 +214,12 @@ def _connector_faults(name: str, chargepoint: Chargepoint) -> Iterator[str]:
         yield (
             f"[chargepoint.{name}] max_current_a: {min(chargepoint.max_current_a):g} is below min_current_a"
             f" {least:g}, so that no car could ever charge; raise it."
+        )
+    renewals = 2 * DAY_MS // (1000 * chargepoint.lease_s) if chargepoint.lease_s else 0
+    if chargepoint.writes_per_day is not None and renewals >= chargepoint.writes_per_day:
+        yield (
+            f"[chargepoint.{name}] writes_per_day: {chargepoint.writes_per_day} is less than the {renewals}"
+            f" orders a day that renew a lease of {chargepoint.lease_s} s; give a longer lease_s, or 0."
         )
     for connector in chargepoint.connector:
         yield from _outlet_faults(f"[chargepoint.{name}] connector {connector.number}", connector)

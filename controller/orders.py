@@ -59,6 +59,7 @@ def put(cy: Cycle, c: int, target: int) -> None:
     kept["lowest_ma"] = min(kept["lowest_ma"], target) if kept["observed"] == 0 else target
     kept["target_ma"] = target
     kept["order_seq"] += 1
+    kept["spent_ms"] = max(kept["spent_ms"], 0) + cy.built[c]["write_ms"]
     kept["put_at_ms"] = now
     kept["answer_at_ms"] = NEVER
     kept["falls_due_ms"] = NEVER

@@ -27,7 +27,7 @@ from controller.demand import worth_ma
 from controller.image import Source
 from controller.kernel import kernel
 from controller.phases import order_phases
-from controller.raises import may_raise, next_round_ms, wants_raise
+from controller.raises import is_spared, may_raise, next_round_ms, wants_raise
 from controller.sun import change_due_ms, sun_due_ms
 from controller.topology import PANIC
 from controller.waking import next_look_ms
@@ -44,6 +44,7 @@ B_METER_AGEING = int(Because.METER_AGEING)
 B_PANIC = int(Because.PANIC)
 B_CHECK = int(Because.CHECK)
 B_ROUND = int(Because.ROUND)
+B_SPARED = int(Because.SPARED)
 B_NOT_WORTH = int(Because.NOT_WORTH)
 B_MAINTENANCE = int(Because.MAINTENANCE)
 B_EMERGENCY_STOP = int(Because.EMERGENCY_STOP)
@@ -309,6 +310,8 @@ def _troubled_grid(cy: Cycle, c: int) -> int:
 @kernel
 def _why_not_yet(cy: Cycle, c: int) -> int:
     target = cy.kept[c]["target_ma"]
+    if is_spared(cy, c):
+        return B_SPARED
     if spare_alone_ma(cy, c) < worth_ma(target) and wants_raise(cy, c):
         return B_NO_LEASE
     if not wants_raise(cy, c) and cy.kept[c]["observed"] == 1 and cy.kept[c]["closed"] == 1:

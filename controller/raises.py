@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from controller.alone import keep_alone, spare_alone_ma
 from controller.defaults import (
+    DAY_MS,
     NEVER,
     ROUND_GAP_MS,
     SAMPLE_GRACE_MS,
@@ -101,6 +102,12 @@ def _worth_raising(cy: Cycle, c: int, gain_ma: int) -> bool:
 
 
 @kernel
+def is_spared(cy: Cycle, c: int) -> bool:
+    """Its box bears so many orders a day, and no more are left than lowerings may need."""
+    return bool(cy.built[c]["write_ms"] > 0 and cy.kept[c]["spent_ms"] + cy.built[c]["write_ms"] > DAY_MS)
+
+
+@kernel
 def wants_raise(cy: Cycle, c: int) -> bool:
     """Settled, fresh, and its wish is above its target by enough to be worth a write."""
     kept = cy.kept[c]
@@ -110,7 +117,7 @@ def wants_raise(cy: Cycle, c: int) -> bool:
     if kept["observed"] == 0 or kept["closed"] == 0 or kept["falls_due_ms"] != NEVER:
         return False
     target = kept["target_ma"]
-    if cy.wanted[c]["put"] == 1 or (target > 0 and work["fresh"] == 0):
+    if cy.wanted[c]["put"] == 1 or (target > 0 and work["fresh"] == 0) or is_spared(cy, c):
         return False
     return bool(work["wish_ma"] > target and _worth_raising(cy, c, work["wish_ma"] - target))
 

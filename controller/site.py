@@ -215,6 +215,8 @@ class Chargepoint(_Table):
     lease_s: Annotated[int, Field(strict=True, ge=0, le=86_400)] = 0
     """Orders decay to `fallback_a` after this long; 0: the box keeps its last limit for ever."""
     sample_interval_s: Annotated[int, Field(strict=True, ge=1, le=900)] = 10
+    writes_per_day: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
+    """Orders per connector that its memory bears; once they are spent nothing is raised for a while."""
     max_current_a: PhaseAmps | None = None
     """Most that all its connectors take together; it becomes a board of its own."""
     connector: tuple[Connector, ...] = Field(min_length=1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller import electrical
 from controller.breaker import time_constant_ms
-from controller.defaults import MAX_DEPTH, MAX_STEPS, SOLAR_START_MS, SOLAR_STOP_MS, UNLIMITED_MA
+from controller.defaults import DAY_MS, MAX_DEPTH, MAX_STEPS, SOLAR_START_MS, SOLAR_STOP_MS, UNLIMITED_MA
 from controller.outage import dead_load_a
 from controller.site import Battery, Inverter, SafeCurrent, Site
 from controller.table import Table
@@ -85,6 +85,7 @@ CONNECTOR = np.dtype(
         ("learns", "i8"),  # 1: rotation not confirmed, its phases may be learnt from lone steps
         ("somebody_learns", "i8"),  # 1: so it is with any connector of the site
         ("switch_ms", "i8"),  # at 0 A before it changes between one phase and three; 0: it cannot
+        ("write_ms", "i8"),  # part of a day that an order uses up of what its box bears; 0: any number
         ("balanced", "i8"),  # 1: loads all three phases alike, whatever car (DC)
         ("priority_class", "i8"),  # 1 first
         ("strict", "i8"),  # 1: a class is served in full before the next begins
@@ -293,6 +294,7 @@ def _connectors(site: Site, names: tuple[str, ...]) -> Table:
         row["min_ma"] = electrical.milliamps(max(connector.min_current_a, *connector.steps_a[:1], 0.0))
         row["step_ma"] = electrical.milliamps(connector.step_a)
         row["balanced"] = connector.kind == "dc"
+        row["write_ms"] = DAY_MS // chargepoint.writes_per_day if chargepoint.writes_per_day else 0
         row["switch_ms"] = round((connector.phase_switch_s or 0) * 1000)
         row["steps"] = len(connector.steps_a)
         row["steps_ma"][: len(connector.steps_a)] = [electrical.milliamps(step) for step in connector.steps_a]

@@ -131,6 +131,11 @@ REASONS: Final[dict[Because, tuple[str, str, str]]] = {
         "it followed no order while a fuse was overloaded, and was stopped",
         "Have {identity} repaired, then release it.",
     ),
+    Because.SPARED: (
+        "spared",
+        "{identity} bears no more orders today than are kept for lowerings",
+        "Some hours; or a greater writes_per_day of {identity}.",
+    ),
     Because.SOLAR: (
         "sun",
         "it charges with surplus of sun, and there is no more",

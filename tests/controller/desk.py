@@ -24,7 +24,7 @@ def drawn(
     """A site of few words: `outlets` mix the keys of a chargepoint and of its only connector."""
     grids = grids or {"main": {}}
     connection = next(name for name, grid in grids.items() if "fed_by" not in grid)
-    own = ("fed_by", "fallback_a", "lease_s", "sample_interval_s")
+    own = ("fed_by", "fallback_a", "lease_s", "sample_interval_s", "writes_per_day")
     chargepoints = {}
     for n, words in enumerate(outlets or [{}]):
         outlet = chargepoint | words

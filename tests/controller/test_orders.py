@@ -373,3 +373,41 @@ def test_without_its_book_the_controller_counts_every_box_at_its_rating():
     again.image.connectors["online"] = 0
     again.cycle(3)
     assert again.committed_a(0) == 32
+
+
+def spared(writes):
+    """A car of 32 A that somebody outside allows now more, now less, at a box of few orders a day."""
+    desk = Desk(drawn(outlets=[{"writes_per_day": writes}]))
+    desk.cycle(3)
+    desk.plug(0)
+    desk.settle({0: 32}, 60)
+    return desk
+
+
+def wish(desk, amps, seconds=60):
+    desk.image.connectors["wish_ma"] = round(amps * 1000)
+    desk.settle({0: min(amps, 32)}, seconds)
+    return desk.targets_a()[0]
+
+
+def test_once_the_orders_that_a_box_bears_in_a_day_are_spent_it_is_lowered_and_not_raised():
+    desk = spared(4)
+    assert [wish(desk, amps) for amps in (10, 20, 10)] == [10, 20, 10]
+    assert wish(desk, 30) == 10
+    assert desk.because(0) == Because.SPARED
+    assert wish(desk, 6) == 6, "a lowering never waits"
+    assert wish(desk, 0) == 0
+
+
+def test_as_the_day_goes_on_it_may_be_raised_again():
+    desk = spared(4)
+    assert [wish(desk, amps) for amps in (10, 20, 10, 30)] == [10, 20, 10, 10]
+    desk.cycle(6 * 3600, step_s=60)
+    assert wish(desk, 30) == 30
+    assert wish(desk, 20) == 20
+    assert wish(desk, 30) == 20
+
+
+def test_a_box_that_bears_any_number_of_orders_is_never_spared():
+    desk = spared(None)
+    assert [wish(desk, amps) for amps in (10, 20) * 10] == [10, 20] * 10
