@@ -297,7 +297,6 @@ CONNECTOR_MEMORY = np.dtype(
         ("assured_until_ms", "i8"),  # the newest *accepted* order surely holds until then, NEVER: none
         ("firmware", "i8"),
         ("seen", "i8"),  # 1: it has reported itself since this controller started
-        # what it is held to draw, in the phases of the site
         ("reading_ma", "i8", (3,)),
         ("reading_at_ms", "i8"),
         ("previous_at_ms", "i8"),  # of the reading before
@@ -331,7 +330,6 @@ CONNECTOR_MEMORY = np.dtype(
         ("transaction", "i8"),
         ("since_ms", "i8"),  # plug-in
         ("charge_mas", "i8"),  # charge taken over all phases, mA s
-        # sharing
         ("on_since_ms", "i8"),  # NEVER: without current
         ("off_since_ms", "i8"),
         ("cap_ma", "i8"),  # reclaim
@@ -341,7 +339,6 @@ CONNECTOR_MEMORY = np.dtype(
         ("small_since_ms", "i8"),  # it has wanted a little more since then
         ("full", "i8"),
         ("probe_at_ms", "i8"),
-        # notes and the last resort
         ("above_since_ms", "i8"),  # clearly above its limit
         ("barred", "i8"),  # 1: out of service
         ("released", "i8"),  # of the image, when it last counted
