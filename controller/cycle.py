@@ -19,7 +19,7 @@ from controller.orders import plan
 from controller.outcome import ask_for_reading, look_again, report_connector, report_grids, somebody_waits
 from controller.phases import follow_phases
 from controller.ports import Journal, Plant
-from controller.raises import follow_round, raise_to_wishes
+from controller.raises import follow_round, may_raise, raise_to_wishes
 from controller.session import follow_session
 from controller.sharing import share
 from controller.stops import follow_breaches, follow_stops, shut_off
@@ -86,11 +86,11 @@ def _run(cy: Cycle, traces: Traces) -> None:
     watch_for_step(cy)
     report_grids(cy)
     note_grids(cy)
-    waiting = somebody_waits(cy)
+    waiting, closed = somebody_waits(cy), not may_raise(cy)
     for c in range(len(cy.built)):
         ask_for_reading(cy, c)
         report_connector(cy, c)
-        look_again(cy, c, waiting)
+        look_again(cy, c, waiting, closed)
         note_connector(cy, c)
     report_batteries(cy)
     report_export(cy)

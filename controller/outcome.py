@@ -27,7 +27,7 @@ from controller.demand import worth_ma
 from controller.image import Source
 from controller.kernel import kernel
 from controller.phases import order_phases
-from controller.raises import is_spared, may_raise, next_round_ms, wants_raise
+from controller.raises import is_spared, next_round_ms, wants_raise
 from controller.sun import change_due_ms, sun_due_ms
 from controller.topology import PANIC
 from controller.waking import next_look_ms
@@ -331,14 +331,17 @@ def somebody_waits(cy: Cycle) -> bool:
 
 
 @kernel
-def look_again(cy: Cycle, c: int, waiting: bool) -> None:
-    """Whether anything of it is on its way, and when to look next if nothing that is seen changes."""
+def look_again(cy: Cycle, c: int, waiting: bool, closed: bool) -> None:
+    """Whether anything of it is on its way, and when to look next if nothing that is seen changes.
+
+    `waiting`: a car gets nothing until others make room; `closed`: no round of raises may begin yet.
+    """
     now = cy.clock[0]["now_ms"]
     site = cy.wanted_site[0]
     due = _connector_due(cy, c, waiting)
     if not _connector_settled(cy, c):
         site["settled"] = 0
-    if wants_raise(cy, c) and not may_raise(cy):
+    if closed and wants_raise(cy, c):
         site["settled"] = 0
         due = _sooner(now, due, next_round_ms(cy))
     sun = sun_due_ms(cy, c)
