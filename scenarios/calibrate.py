@@ -20,10 +20,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from controller.site import SiteError
 from twin.fleet import Fleet, Model
-from twin.habits import SUNDAY, Floats, Habit, weekday
+from twin.habits import SUNDAY, Floats, Habit, between, even, odd_week, weekday
 from twin.sessions import read_sessions
 
 HELD_OUT_DAYS = 28
@@ -36,11 +37,20 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_MS = 86_400_000
 RUNS = 9
 RESAMPLES = 200
-COMES = (0.35, 0.7)
+TURNS_MIN, TURNS_SURELY = 4, 5.0
+"""A weekday is another one in every second week if the means of so many days are so many errors apart."""
+COMES = (0.35, 0.9)
 """Between these is taken for the chance of the busiest weekday: only its product with the number of drivers
 can be seen, and a hint in how little the days scatter."""
+REGULAR = 0.1
+"""Sessions without cards do not tell how much of the scatter is between drivers: so little that it does not
+show how few they are."""
+TRIALS, UNJUDGED = 4, 1_000_000
+"""Ties are moved by so many runs, of seeds from here on, that nobody judges."""
 BANDS, BAND_MIN = 32, 50
 """Stays by parts of the arrivals, energies by parts of the stays: at most so many, of so many sessions."""
+STEPS = 50
+"""Quantiles of a part are given in so many steps."""
 GRID = np.linspace(0.0005, 0.9995, 1000)
 ANY_CAR = Fleet([Model("any", "car", 1.0, 250_000.0, (80_000, 80_000, 80_000), 6_000)])
 """What sessions say of cars they say in kWh; a battery must not cut that once more."""
@@ -148,10 +158,10 @@ def read(path: Path, zone: ZoneInfo, holidays: Sequence[date] = ()) -> tuple[Day
     return days, found.remarks
 
 
-def fit(data: Days, regular: float = 0.5) -> tuple[Habit, int]:
+def fit(data: Days, regular: float = REGULAR) -> tuple[Habit, int]:
     """The habit of these sessions and how many drivers with it there are."""
     counts, weekdays = data.counts, data.weekdays
-    means = np.array([counts[weekdays == w].mean() if (weekdays == w).any() else 0.0 for w in range(7)])
+    means = _means(data)
     drivers = max(1, ceil(means.max() / _comes(counts, weekdays)))
     chances = means / drivers
     free_day = weekdays[data.at] >= SUNDAY - 1
@@ -161,17 +171,23 @@ def fit(data: Days, regular: float = 0.5) -> tuple[Habit, int]:
         weekend, workday = data.arrival_h[free_day], data.arrival_h[~free_day]
         arrival[free_day], arrival[~free_day] = _ranks(weekend), _ranks(workday)
     bands = max(1, min(BANDS, len(data.at) // BAND_MIN))
-    stay_h, stay = _parted(data.stay_h, arrival, bands)
-    energy_kwh, energy = _parted(data.energy_kwh, _ranks(data.stay_h), bands)
+    weekend_stay_h, stay = None, np.zeros(len(data.at))
+    if weekend is None:
+        stay_h, stay = _parted(data.stay_h, arrival, bands)
+    else:
+        stay_h, stay[~free_day] = _parted(data.stay_h[~free_day], arrival[~free_day], _bands(~free_day))
+        weekend_stay_h, stay[free_day] = _parted(data.stay_h[free_day], arrival[free_day], _bands(free_day))
+    energy_kwh, energy = _parted(data.energy_kwh, _ranks(data.stay_h), bands, blend=False)
     moods = [_normal(ranks) for ranks in (arrival, stay, energy)]
     tie = np.clip(np.corrcoef(moods), -0.95, 0.95)
     habit = Habit(
         weekday=tuple(float(round(chance, 4)) for chance in chances),
-        spread=_spread(counts, weekdays, chances, drivers),
+        spread=_spread(data, chances, drivers),
         regular=regular,
         arrival_h=_quantiles(workday),
         weekend_arrival_h=None if weekend is None else _quantiles(weekend),
         stay_h=stay_h,
+        weekend_stay_h=weekend_stay_h,
         energy_kwh=energy_kwh,
         arrival_stay=round(float(tie[0, 1]), 3),
         arrival_energy=round(float(tie[0, 2]), 3),
@@ -181,6 +197,20 @@ def fit(data: Days, regular: float = 0.5) -> tuple[Habit, int]:
     return habit, drivers
 
 
+def _settled(habit: Habit, drivers: int, data: Days) -> tuple[Habit, int]:
+    """The habit with its ties moved by what its own drivers, few as they are, make of them."""
+    made = _together([live(habit, drivers, data, UNJUDGED + run) for run in range(TRIALS)])
+    ties = {}
+    for name, tied in TIES.items():
+        # Half of the way: energies hang on their ties too.
+        tie = getattr(habit, name) + 0.5 * (tied(data) - tied(made))
+        ties[name] = round(float(np.clip(tie, -0.95, 0.95)), 3)
+    try:
+        return Habit.model_validate(habit.model_dump() | ties), drivers
+    except ValidationError:
+        return habit, drivers  # they would contradict each other
+
+
 def _comes(counts: Ints, weekdays: Ints) -> float:
     """Chance on the busiest weekday: of drivers who come or not, variance over mean is 1 less the chance."""
     workdays = [counts[weekdays == w] for w in range(5)]
@@ -188,13 +218,41 @@ def _comes(counts: Ints, weekdays: Ints) -> float:
     return float(np.clip(1 - np.median(scatter), *COMES)) if scatter else COMES[1]
 
 
-def _spread(counts: Ints, weekdays: Ints, chances: Floats, drivers: int) -> tuple[float, ...]:
+def _means(data: Days) -> Floats:
+    """Cars by weekday, 7 of them; 14 where some weekday is another one in every second week."""
+    counts, weekdays = data.counts, data.weekdays
+    odd = np.array([odd_week(day) for day in data.dates])
+    every = np.array([counts[weekdays == w].mean() if (weekdays == w).any() else 0.0 for w in range(7)])
+    means = np.tile(every, 2)
+    turns = False
+    for w in range(7):
+        halves = [counts[(weekdays == w) & (odd == turn)] for turn in (0, 1)]
+        if min(map(len, halves)) < TURNS_MIN:
+            continue
+        error = float(np.sqrt(sum(half.var(ddof=1) / len(half) for half in halves)))
+        if abs(halves[0].mean() - halves[1].mean()) > TURNS_SURELY * max(error, 0.01 * every[w]):
+            turns = True
+            means[w], means[w + 7] = halves[0].mean(), halves[1].mean()
+    return means if turns else every
+
+
+def _bands(some: NDArray[np.bool_]) -> int:
+    """In how many parts so many sessions may be cut."""
+    return max(1, min(BANDS, int(some.sum()) // BAND_MIN))
+
+
+def _spread(data: Days, chances: Floats, drivers: int) -> tuple[float, ...]:
     """Scatter of each weekday beyond what drivers who each come or not would give, relative to its mean."""
     spreads = [0.0] * 7
+    odd = np.array([odd_week(day) for day in data.dates])
+    expected = drivers * chances[(data.weekdays + 7 * odd) % len(chances)]
     for w in range(7):
-        days, chance = counts[weekdays == w], float(chances[w])
+        here = data.weekdays == w
+        days, chance = data.counts[here], float(expected[here].mean()) / drivers if here.any() else 0.0
         if len(days) > 1 and chance > 0 and drivers > 1:
-            beyond = float(days.var(ddof=1)) - drivers * chance * (1 - chance)
+            off = days - expected[here]
+            chosen = expected[here] / drivers
+            beyond = float((off**2).sum()) / (len(days) - 1) - drivers * float((chosen * (1 - chosen)).mean())
             spreads[w] = round(min(1.0, (max(0.0, beyond) / (drivers * (drivers - 1))) ** 0.5 / chance), 4)
     return tuple(spreads)
 
@@ -203,13 +261,23 @@ def _ranks(values: Floats) -> Floats:
     return (np.argsort(np.argsort(values)) + 0.5) / len(values)
 
 
-def _parted(values: Floats, before: Floats, bands: int) -> tuple[tuple[tuple[float, ...], ...], Floats]:
-    """Quantiles of each part by the rank of what came before, and the rank of each value in its part."""
+def _parted(
+    values: Floats, before: Floats, bands: int, *, blend: bool = True
+) -> tuple[tuple[tuple[float, ...], ...], Floats]:
+    """Quantiles of each part by the rank of what came before, and the rank of each value where it stands."""
     part = np.minimum((before * bands).astype(int), bands - 1)
+    found = tuple(_quantiles(values[part == band], STEPS) for band in range(bands))
     ranks = np.zeros(len(values))
-    for band in range(bands):
-        ranks[part == band] = _ranks(values[part == band])
-    return tuple(_quantiles(values[part == band], 50) for band in range(bands)), ranks
+    if not blend:
+        for band in range(bands):
+            ranks[part == band] = _ranks(values[part == band])
+        return found, ranks
+    low, share = between(before, bands)
+    for n, value in enumerate(values):
+        one, other = (even(found[min(low[n] + more, bands - 1)]) for more in (0, 1))
+        curve = (1 - share[n]) * one.at(GRID) + share[n] * other.at(GRID)
+        ranks[n] = (np.searchsorted(curve, value, "left") + np.searchsorted(curve, value, "right")) / 2
+    return found, np.clip(ranks / len(GRID), GRID[0], GRID[-1])
 
 
 def _normal(ranks: Floats) -> Floats:
@@ -248,7 +316,7 @@ def calibrate(source: str, data: Days, seed: int = 1) -> Fit:
     every = np.arange(len(data.dates))
     draw = np.random.default_rng(seed)
     again = [_again(data, every, draw) for _ in range(RESAMPLES)]
-    habit, drivers = fit(data)
+    habit, drivers = _settled(*fit(data), data)
     model = _together([live(habit, drivers, data, seed + run) for run in range(RUNS)])
     found = [far(model, data) for _, _, far in MEASURES]
     bands = [_band(far, [(data, days) for days in again]) for _, _, far in MEASURES]
@@ -265,7 +333,7 @@ def _held_out(
     # A second Friday that is always free must not always fall to the same side.
     side = (every + every // 14) % 2
     making, judging = every[side == 0], every[side == 1]
-    habit, drivers = fit(data.pick(making))
+    habit, drivers = _settled(*fit(data.pick(making)), data.pick(making))
     model = _together([live(habit, drivers, data, seed + run).pick(judging) for run in range(RUNS)])
     pairs = [(_again(data, making, draw), _again(data, judging, draw)) for _ in range(RESAMPLES)]
     return [(far(model, data.pick(judging)), _band(far, pairs)) for _, _, far in MEASURES]
@@ -341,6 +409,11 @@ def _apart(figure: Callable[[Days], float]) -> Callable[[Days, Days], float]:
     return lambda one, other: abs(figure(one) - figure(other))
 
 
+TIES = {
+    "arrival_stay": _tied("arrival_h", "stay_h"),
+    "arrival_energy": _tied("arrival_h", "energy_kwh"),
+    "stay_energy": _tied("stay_h", "energy_kwh"),
+}
 SHOWN = (("arrival", "arrival_h", "h"), ("stay", "stay_h", "h"), ("energy", "energy_kwh", "kWh"))
 DEPARTURE = ("departure, not fitted", "departure_h", "h")
 CARS = ("cars a day", "counts", "cars")

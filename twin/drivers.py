@@ -25,6 +25,7 @@ from twin.habits import (
     Floats,
     Habit,
     banded,
+    blended,
     dutch_holidays,
     even,
     rank_in,
@@ -50,6 +51,7 @@ class Ways:
     workday: Curve
     weekend: Curve
     stays: tuple[Curve, ...]
+    weekend_stays: tuple[Curve, ...]
     energies: tuple[Curve, ...]
     error: Curve
     tie: Floats
@@ -66,6 +68,7 @@ class Ways:
             workday=habit.arrivals,
             weekend=habit.weekend_arrivals,
             stays=habit.stays,
+            weekend_stays=habit.weekend_stays,
             energies=habit.energies,
             error=even(habit.error_h),
             tie=np.asarray(np.linalg.cholesky(habit.correlations), np.float64),
@@ -152,7 +155,10 @@ class Driver(mesa.Agent):  # type: ignore[misc]
         moods = (sqrt(habit.regular) * self.usual + sqrt(1 - habit.regular) * moods[at, visit]) @ ways.tie.T
         ranks = _ranks(moods)
         hours = np.where(ways.free[at], ways.weekend.at(ranks[:, 0]), ways.workday.at(ranks[:, 0]))
-        stay_h = banded(ways.stays, ranks[:, 0], ranks[:, 1])
+        stay_h = blended(ways.stays, ranks[:, 0], ranks[:, 1])
+        if habit.weekend_stay_h:
+            free_h = blended(ways.weekend_stays, ranks[:, 0], ranks[:, 1])
+            stay_h = np.where(ways.free[at], free_h, stay_h)
         stay_ms = np.maximum(STAY_MIN_S, np.round(stay_h * 3600)).astype(int) * 1000
         energy_kwh = banded(ways.energies, rank_in(ways.stays, stay_h), ranks[:, 2])
         need_wh = np.maximum(ENERGY_MIN_WH, 1000 * energy_kwh * ways.season[at])

@@ -59,6 +59,12 @@ def _climbing(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _whole_weeks(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(values) not in {7, 14}:
+        raise ValueError(f"has {len(values)} days; give 7, or 14 for two weeks in turn")
+    return values
+
+
 def _one_or_more(value: object) -> object:
     return (
         [value]
@@ -76,7 +82,7 @@ Quantiles = Annotated[
 ]
 Bands = Annotated[tuple[Quantiles, ...], Field(min_length=1, max_length=48), BeforeValidator(_one_or_more)]
 Offsets = Annotated[tuple[float, ...], Field(min_length=2), AfterValidator(_climbing)]
-Chances = Annotated[tuple[Share, ...], Field(min_length=7, max_length=7)]
+Chances = Annotated[tuple[Share, ...], Field(min_length=7, max_length=14), AfterValidator(_whole_weeks)]
 Spreads = Annotated[tuple[Share, ...], Field(min_length=7, max_length=7), BeforeValidator(_every_day)]
 Months = Annotated[tuple[Annotated[float, Field(ge=0, le=2)], ...], Field(min_length=12, max_length=12)]
 
@@ -89,7 +95,7 @@ class Habit(BaseModel):
     like: Charging | None = None
     """Where quantiles are left out, those of ElaadNL."""
     weekday: Chances
-    """Chance of a visit on Monday to Sunday."""
+    """Chance of a visit on Monday to Sunday; 14 of them are two weeks in turn, the first of even weeks."""
     visits: Annotated[int, Field(ge=1, le=6)] = 1
     """So many times a day, each with that chance."""
     month: Months = (1.0,) * 12
@@ -102,6 +108,8 @@ class Habit(BaseModel):
     weekend_arrival_h: Quantiles | None = None
     stay_h: Bands | None = None
     """One list, or several for equal parts of the arrivals, the earliest first."""
+    weekend_stay_h: Bands | None = None
+    """The same on free days; left out: as on working days."""
     energy_kwh: Bands | None = None
     """One list, or several for equal parts of the stays, the shortest first."""
     arrival_stay: Correlation = 0.0
@@ -165,6 +173,11 @@ class Habit(BaseModel):
         return (_exceeded("elaad_connection_time.csv", self.like),)
 
     @property
+    def weekend_stays(self) -> tuple[Curve, ...]:
+        """The same on Saturdays, Sundays and holidays."""
+        return tuple(even(band) for band in self.weekend_stay_h) if self.weekend_stay_h else self.stays
+
+    @property
     def energies(self) -> tuple[Curve, ...]:
         """What is asked at the plug, kWh, for equal parts of the stays."""
         if self.energy_kwh:
@@ -174,7 +187,11 @@ class Habit(BaseModel):
     def chances(self, days: list[date], holidays: frozenset[date], draw: np.random.Generator) -> Floats:
         """Chance of a visit on every day, with what is particular about that day."""
         mean: Floats = np.array(
-            [self.weekday[weekday(day, holidays)] * self.month[day.month - 1] for day in days]
+            [
+                self.weekday[(weekday(day, holidays) + 7 * odd_week(day)) % len(self.weekday)]
+                * self.month[day.month - 1]
+                for day in days
+            ]
         )
         mean = np.clip(mean, 1e-9, 1 - 1e-9).astype(np.float64)
         spread = np.array([max(self.spread[weekday(day, holidays)], 1e-6) for day in days])
@@ -200,6 +217,23 @@ def banded(curves: tuple[Curve, ...], before: Floats, ranks: Floats) -> Floats:
     for number, curve in enumerate(curves):
         found[band == number] = curve.at(ranks[band == number])
     return found
+
+
+def blended(curves: tuple[Curve, ...], before: Floats, ranks: Floats) -> Floats:
+    """The same, each between the curves of the two parts whose middles are nearest."""
+    if len(curves) == 1:
+        return np.asarray(curves[0].at(ranks), np.float64)
+    low, part = between(before, len(curves))
+    values = np.array([curve.at(ranks) for curve in curves])
+    every = np.arange(len(ranks))
+    return np.asarray((1 - part) * values[low, every] + part * values[low + 1, every], np.float64)
+
+
+def between(before: Floats, parts: int) -> tuple[NDArray[np.int64], Floats]:
+    """Number of the lower of the two parts whose middles are nearest, and the share of the upper one."""
+    place = np.clip(before * parts - 0.5, 0.0, max(parts - 1.0, 0.0))
+    low = np.minimum(place.astype(int), max(parts - 2, 0))
+    return low, np.asarray(place - low, np.float64)
 
 
 def rank_in(curves: tuple[Curve, ...], values: Floats) -> Floats:
@@ -267,6 +301,11 @@ def parted(drivers: int, parts: Mapping[str, float]) -> dict[str, int]:
 def weekday(day: date, holidays: frozenset[date]) -> int:
     """0 for Monday to 6 for Sunday; a holiday is a Sunday."""
     return SUNDAY if day in holidays else day.weekday()
+
+
+def odd_week(day: date) -> int:
+    """0 in one week and 1 in the next, for ever: weeks are counted from the first Monday there was."""
+    return (day.toordinal() - 1) // 7 % 2
 
 
 def dutch_holidays(years: range) -> frozenset[date]:

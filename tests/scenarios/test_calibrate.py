@@ -14,7 +14,7 @@ from controller.site import SiteError
 from scenarios import calibrate
 from scenarios.__main__ import app
 from twin.drivers import Crowd, come
-from twin.habits import read_habits
+from twin.habits import blended, even, read_habits
 
 pytestmark = pytest.mark.timeout(300)  # draws the data a few hundred times
 WEEK = Path(__file__).parents[2] / "scenarios" / "library" / "data" / "acn_jpl_2019-W20.csv"
@@ -90,6 +90,21 @@ def crowd(weeks, **habit):
     )
 
 
+def test_between_two_parts_of_the_arrivals_stays_lie_between():
+    early, late = even((8.0, 10.0)), even((2.0, 4.0))
+    before = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+    assert blended((early, late), before, np.full(5, 0.5)) == pytest.approx([9, 9, 6, 3, 3])
+    assert blended((early,), before, np.full(5, 0.5)) == pytest.approx([9] * 5)
+
+
+@pytest.mark.parametrize("days", [6, 8, 13])
+def test_a_week_of_another_length_is_refused(tmp_path, days):
+    path = tmp_path / "habits.toml"
+    path.write_text(f'[odd]\nlike = "public"\nweekday = {[0.5] * days}\n', encoding="utf-8")
+    with pytest.raises(SiteError, match="weekday"):
+        read_habits(path)
+
+
 def test_a_known_habit_is_found_again_and_judged_on_days_it_was_not_made_of():
     found = calibrate.calibrate("known", crowd(6, spread=(0.25,) * 7, month=(1.0,) * 12, winter=0.0))
     come_known, come_found = (
@@ -104,6 +119,27 @@ def test_a_known_habit_is_found_again_and_judged_on_days_it_was_not_made_of():
     for far in found.distances[:3]:
         own, band = far.held_out
         assert own <= 1.2 * band
+
+
+def test_a_friday_that_is_free_in_every_second_week_is_found():
+    chance = (0.7, 0.7, 0.7, 0.7, 0.7, 0.03, 0.03)
+    turning = (*chance, *chance[:4], 0.2, 0.03, 0.03)
+    found, drivers = calibrate.fit(crowd(16, weekday=turning, spread=(0.05,) * 7, month=(1.0,) * 12))
+    assert len(found.weekday) == 14
+    cars = drivers * np.array(found.weekday)
+    assert cars[4] == pytest.approx(120 * 0.7, abs=8)
+    assert cars[11] == pytest.approx(120 * 0.2, abs=8)
+    assert cars[:4] == pytest.approx(cars[7:11])
+    steady, _ = calibrate.fit(crowd(16, weekday=chance, spread=(0.05,) * 7, month=(1.0,) * 12))
+    assert len(steady.weekday) == 7
+
+
+def test_free_days_have_stays_of_their_own():
+    chance = (0.7, 0.7, 0.7, 0.7, 0.7, 0.4, 0.4)
+    short = ((0.5, 1.0, 1.5, 2.0),)
+    found, _ = calibrate.fit(crowd(6, weekday=chance, weekend_stay_h=short, month=(1.0,) * 12))
+    assert max(max(band) for band in found.weekend_stay_h) <= 2.0
+    assert np.median([np.median(band) for band in found.stay_h]) > 3.0
 
 
 def test_days_that_scatter_more_show_as_dispersion():
