@@ -45,12 +45,16 @@ def compare_meters(cy: Cycle) -> None:
 def _compare_with_below(cy: Cycle, g: int) -> None:
     """Boards or cars that surely take more than their feeder shows for longer than samples are apart.
 
-    The larger load counts. A car of unknown phases is sure on none of them.
+    The larger load counts. A car of unknown phases is sure on none of them. Where something may feed in that
+    none of these meters shows, nothing can be told.
     """
     now = cy.clock[0]["now_ms"]
     grid = cy.grids[g]
     kept = cy.kept_grids[g]
     if grid["guarded"] == 0 or cy.built_grids[g]["feeds_in"] == 1:
+        return
+    if cy.built_grids[g]["sourceless"] == 0 and _is_fed_unseen(cy, g):
+        kept["apart_since_ms"] = NEVER
         return
     apart = False
     for p in range(3):
@@ -77,6 +81,16 @@ def _compare_with_below(cy: Cycle, g: int) -> None:
         grid["undirected"] = EVERY_PHASE
         for p in range(3):
             grid["measured_ma"][p] = max(grid["measured_ma"][p], grid["below_ma"][p])
+
+
+@kernel
+def _is_fed_unseen(cy: Cycle, g: int) -> bool:
+    """Whether something may feed in on a board of this grid that has no meter now."""
+    for child in range(len(cy.grids)):
+        unseen = cy.built_grids[child]["parent"] == g and cy.grids[child]["guarded"] == 0
+        if unseen and cy.built_grids[child]["sourceless"] == 0:
+            return True
+    return False
 
 
 # -- how a guard answers our own steps -----------------------------------------------------------------

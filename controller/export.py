@@ -281,11 +281,11 @@ def _target(cy: Cycle, i: int) -> int:
             excess = grid["excess_ma"][line]
             if load == 0 or excess == -UNLIMITED_MA:
                 continue
-            if excess == UNKNOWN:
+            if excess == UNKNOWN or (excess > 0 and work["fresh"] == 0):
                 alone = max(_limit(cy, g, line) - grid["unseen_ma"][line], 0) // load
                 if alone < most:
                     most = alone
-                    blind = grid["guarded"] == 0 or grid["ageing"] == 1
+                    blind = grid["guarded"] == 0 or grid["ageing"] == 1 or excess != UNKNOWN
                     _because(work, W_UNHEARD if blind else W_DIRECTION, g, line)
             elif -excess // load < free:
                 free = -excess // load
@@ -293,6 +293,8 @@ def _target(cy: Cycle, i: int) -> int:
                     _because(work, W_EXPORT, g, line)
     if free == UNLIMITED_MA:
         return int(most)
+    if work["fresh"] == 0:  # nobody knows what it feeds in: it is not eased
+        return int(min(most, kept["target_ma"]))
     if free >= 0:  # there is room: what it feeds in now and that, never less than it may already
         return int(min(most, max(kept["target_ma"], work["feeds_ma"] + free)))
     wanted = max(work["feeds_ma"] + free, _needed_for_fuses(cy, i), 0)

@@ -379,7 +379,7 @@ def _order(cy: Cycle, b: int) -> None:
     shown = has_shown(cy, kept, built) and (kept["observed"] == 1 or kept["answer_at_ms"] != NEVER)
     for i in range(len(cy.built_inverters)):
         shown = shown and has_shown(cy, cy.kept_inverters[i], cy.built_inverters[i])
-    less_charge = target > 0 and wish < target and work["why"] == W_NO_ROOM
+    less_charge = target > 0 and wish < target and (work["why"] == W_NO_ROOM or _crowds(cy, built))
     ends = wish == 0 and target != 0 and work["why"] != W_STANDBY and work["why"] != W_SURPLUS
     worth = abs(wish - target) >= SETPOINT_STEP_MA or (wish == 0 and target != 0)
     if kept["order_seq"] == 0 or less_charge or ends or (shown and worth):
@@ -388,6 +388,18 @@ def _order(cy: Cycle, b: int) -> None:
     elif work["fresh"] == 1 and wants_resend(cy, kept, built["revert_ms"]):  # unseen, it shall revert
         resend_device(cy, kept, built["revert_ms"])
         cy.wanted_batteries[b]["put"] = 1
+
+
+@kernel
+def _crowds(cy: Cycle, built: Any) -> bool:
+    """Whether a grid above is over the line of the book, at which somebody must be lowered in this cycle."""
+    for d in range(built["depth"]):
+        grid = cy.grids[built["path"][d]]
+        for line in range(grid["lines"]):
+            most = grid["limit_ma"][line] - grid["margin_ma"][line] // 2
+            if loads(built, line) > 0 and grid["load_ma"][line] + grid["targets_ma"][line] > most:
+                return True
+    return False
 
 
 @kernel

@@ -35,6 +35,7 @@ TALLY = np.dtype(
         ("heat", "f8", (3,)),
         ("over_as", "f8", (3,)),
         ("own_as", "f8", (3,)),
+        ("leaned_as", "f8", (3,)),  # own, and covered by a battery that counts for no fuse
         ("lie_as", "f8", (3,)),
         ("most_over_ma", "i8", (3,)),
         ("most_own_ma", "i8", (3,)),
@@ -175,19 +176,28 @@ def count_interval(
         for p in range(3):
             current = board["current_ma"][p]
             # A battery that counts for the fuse is a generator whose end nobody can foresee; one that does
-            # not is in neither while it discharges. What it charges with is as much ours as a car's draw.
-            load = board["load_ma"][p] - board["relied_ma"][p]
+            # not is in neither while it discharges. What it charges with is as much ours as a car's draw,
+            # unless it follows no order: then it is a load like any other.
+            wild = board["wild_ma"][p]
+            load = board["load_ma"][p] - board["relied_ma"][p] + wild
             limit = grids[g]["limit_ma"][p]
             _remember(row, p, load, now_ms)
             row["peak_ma"][p] = max(row["peak_ma"][p], current)
             row["heat"][p] = max(row["heat"][p], board["heat"][p])
             buckets[bucket][g][p] += load / 1000.0 * seconds
             over = current - limit
+            hidden = board["discharge_ma"][p] - board["relied_ma"][p]
+            if over + hidden <= 0:
+                row["run_ms"][p] = 0
+                continue
+            ours = board["cars_ma"][p] + board["charge_ma"][p] - wild - row["liars_ma"][p]
+            own = min(ours, max(0, ours + _lowest_ma(row, p, since_ms) - limit))
+            leaned = max(0, own - max(over, 0))
+            row["leaned_as"][p] += leaned / 1000.0 * seconds
             if over <= 0:
                 row["run_ms"][p] = 0
                 continue
-            cars = board["cars_ma"][p] + board["charge_ma"][p] - row["liars_ma"][p]
-            own = min(cars, max(0, cars + _lowest_ma(row, p, since_ms) - limit))
+            own -= leaned
             row["run_ms"][p] += span_ms
             row["longest_ms"][p] = max(row["longest_ms"][p], row["run_ms"][p])
             row["most_over_ma"][p] = max(row["most_over_ma"][p], over)

@@ -18,6 +18,7 @@ import numpy as np
 from controller.electrical import NOMINAL_VOLTAGE_V
 from controller.site import Site, SiteError, build
 from controller.topology import compile_site
+from scenarios.generate_storage import draw_device_faults, draw_devices, draw_export, draw_sun, has_storage
 from scenarios.scenario import Story
 from twin.conditions import Conditions
 from twin.sessions import Session, draw_car
@@ -47,6 +48,10 @@ class _Board:
         """Most uncontrolled load with all boards below."""
         return self.load_a + sum(child.whole_load_a() for child in self.children)
 
+    def way(self) -> list[str]:
+        """Names of this board and of all that feed it."""
+        return [self.name, *(self.fed_by.way() if self.fed_by else ())]
+
     def whole_outlets_a(self) -> float:
         """Ratings of all outlets on and below."""
         return self.outlets_a + sum(child.whole_outlets_a() for child in self.children)
@@ -62,17 +67,19 @@ def draw_story(seed: int) -> Story:
         topology=compile_site(site),
         conditions=draw_conditions(seed, site, length_s),
         sessions=draw_sessions(seed, site, length_s),
-        loads=draw_loads(seed, site, length_s),
+        loads=(*draw_loads(seed, site, length_s), *draw_sun(seed, site, length_s, START)),
         start_utc=START,
         length_ms=round(length_s * 1000),
         seed=seed,
     )
 
 
-def draw_site(seed: int, connectors: int | None = None, levels: int | None = None) -> Site:
+def draw_site(
+    seed: int, connectors: int | None = None, levels: int | None = None, *, storage: bool | None = None
+) -> Site:
     """A valid site: 1-5 levels of boards, 3-60 connectors, every kind of meter, confirmed or not.
 
-    `connectors` and `levels` take the place of what the seed would say.
+    `connectors`, `levels` and `storage` (batteries and inverters) take the place of what the seed would say.
     """
     boards = _boards(seed, levels)
     chargepoints = _chargepoints(seed, boards, connectors)
@@ -90,6 +97,11 @@ def draw_site(seed: int, connectors: int | None = None, levels: int | None = Non
         "meter": meters,
         "chargepoint": chargepoints,
     }
+    if has_storage(seed) if storage is None else storage:
+        least_a = {board.name: min(fuses_a[name] for name in board.way()) for board in boards}
+        tables["battery"], tables["inverter"] = _, inverters = draw_devices(seed, least_a)
+        for name, limits in draw_export(seed, inverters).items():
+            grids[name] |= limits
     return _made_safe(seed, tables)
 
 
@@ -202,13 +214,17 @@ def meter_lag_s(seed: int) -> float:
 def _made_safe(seed: int, tables: dict[str, Any]) -> Site:
     """The site with fallbacks that fit its fuses, or with somebody who answers for the rest."""
     source = f"generated {seed}"
-    if not all(table["lease_s"] for table in tables["chargepoint"].values()):
+    leased = [table["lease_s"] for table in tables["chargepoint"].values()]
+    leased += [table["revert_s"] for table in tables.get("battery", {}).values()]
+    if not all(leased):
         tables["accept_unsafe_fallback"] = "boxes without a lease, generator"
     try:
         return build(tables, source)
     except SiteError:
         for table in tables["chargepoint"].values():
             table["fallback_a"] = 0.0
+        for table in tables.get("battery", {}).values():
+            table["fallback_w"] = 0.0
         return build(tables, source)
 
 
@@ -291,7 +307,9 @@ def draw_conditions(seed: int, site: Site, length_s: float) -> Conditions:
             *_load_steps(seed, site, length_s),
             *_box_faults(seed, site, length_s),
             *_meter_faults(seed, site, length_s),
+            *draw_device_faults(seed, site, length_s),
         ],
+        "battery_soc": round(float(stream(seed, "generate", "soc").uniform(0.05, 1.0)), 2),
     }
     if draw.random() < 0.7:
         tables["pauses"] = {

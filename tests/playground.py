@@ -48,7 +48,7 @@ class Playground:
         pauses: bool,
         proven: bool,
     ) -> None:
-        site = draw_site(seed, connectors, levels)
+        site = draw_site(seed, connectors, levels, storage=False)
         conditions = Conditions.model_validate(
             {
                 "meters": {"delay_s": meter_lag_s(seed)},

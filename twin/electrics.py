@@ -27,6 +27,7 @@ BOARD = np.dtype(
         ("charge_ma", "i8", (3,)),  # what all batteries under it take
         ("discharge_ma", "i8", (3,)),  # what they give, positive
         ("relied_ma", "i8", (3,)),  # the part of it that the site file lets count for fuses
+        ("wild_ma", "i8", (3,)),  # what batteries take that follow no order
         ("active_ma", "i8", (3,)),  # all of it
         ("reactive_ma", "i8", (3,)),  # what loads take beside it, lagging
         ("current_ma", "i8", (3,)),  # both: what flows through its fuse
@@ -85,6 +86,7 @@ def flow(
             boards[g]["charge_ma"][p] = 0
             boards[g]["discharge_ma"][p] = 0
             boards[g]["relied_ma"][p] = 0
+            boards[g]["wild_ma"][p] = 0
         boards[g]["dark"] = int(dark)
     feed(boards, cells, batteries, panels, inverters)
     for c in range(len(outlets)):
@@ -110,6 +112,7 @@ def flow(
                 boards[parent]["charge_ma"][p] += boards[g]["charge_ma"][p]
                 boards[parent]["discharge_ma"][p] += boards[g]["discharge_ma"][p]
                 boards[parent]["relied_ma"][p] += boards[g]["relied_ma"][p]
+                boards[parent]["wild_ma"][p] += boards[g]["wild_ma"][p]
 
 
 @kernel

@@ -17,6 +17,7 @@ from controller.electrical import PHASES, milliamps
 from controller.quantities import FrozenTable, PhaseAmps
 from controller.site import Site
 from twin.readings import WHOLE
+from twin.storage import goes_its_own_way
 
 if TYPE_CHECKING:
     from twin.world import World
@@ -378,6 +379,19 @@ class FuseReset(_Fault):
 # -- batteries and inverters --------------------------------------------------------------------------------
 
 
+class BatteryFights(_Fault):
+    """A battery whose own system does not give way: it accepts orders and charges with all it has."""
+
+    kind: Literal["battery_fights"]
+    battery: str
+
+    def switch(self, world: World, *, on: bool) -> None:
+        """Let it take what it wants; when that ends it waits for orders."""
+        b = world.topology.battery_names.index(self.battery)
+        goes_its_own_way(world.cells[b], int(world.built.batteries[b]["charge_ma"]) if on else None)
+        world.touch()
+
+
 class BatteryFault(_Fault):
     """A battery that dies with its link, whose readings do not arrive, or that does not know its charge."""
 
@@ -437,6 +451,7 @@ Fault = Annotated[
     | PhaseLost
     | Blackout
     | FuseReset
+    | BatteryFights
     | BatteryFault
     | InverterFault
     | Cloud,

@@ -78,6 +78,12 @@ def panels(topology: Topology) -> Table:
     return table
 
 
+def goes_its_own_way(row: Any, flow_ma: int | None) -> None:
+    """A battery whose own system takes or gives `flow_ma` per phase, whatever it is told; None ends it."""
+    row["deaf"], row["held_ma"] = int(flow_ma is not None), flow_ma or 0
+    row["react_at_ms"] = row["reverts_at_ms"] = NEVER
+
+
 @kernel
 def take_order(row: Any, goal_ma: int, reverts_at_ms: int, now_ms: int, response_ms: int) -> int:
     """A device hears a new order; returns its Answer, 0 where it is dead."""
@@ -193,4 +199,7 @@ def feed(boards: Table, cells: Table, batteries: Table, panels: Table, inverters
             flow_ma = cells[b]["flow_ma"] * batteries[b]["uses"][p]
             board["charge_ma"][p] += max(flow_ma, 0)
             board["discharge_ma"][p] += max(-flow_ma, 0)
-            board["relied_ma"][p] += max(-flow_ma, 0) * batteries[b]["counts_for_fuse"]
+            if cells[b]["deaf"] != 0:
+                board["wild_ma"][p] += max(flow_ma, 0)
+            else:
+                board["relied_ma"][p] += max(-flow_ma, 0) * batteries[b]["counts_for_fuse"]

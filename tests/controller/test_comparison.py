@@ -146,6 +146,14 @@ def test_unless_something_feeds_in_there():
     assert desk.grid_alarm() == Alarm.NONE
 
 
+def test_nor_where_a_board_that_nobody_measures_feeds_in():
+    roof = {"fed_by": "main", "feeds_in": True, "uncontrolled_a": 0}
+    desk = Desk(drawn(grids=TREE | {"roof": roof}, outlets=[{"fed_by": "board"}], meters=TWO))
+    desk.load_a = {"main": 20.0, "board": 30.0}
+    desk.cycle(60)
+    assert desk.grid_alarm() == Alarm.NONE
+
+
 def test_cars_that_draw_more_than_their_guard_shows_are_an_alarm_and_their_draw_counts():
     desk = Wired(drawn(outlets=[NAMED] * 2), building=10.0)
     desk.cycle(3)

@@ -286,6 +286,25 @@ def test_where_the_meter_is_silent_inverters_may_give_no_more_than_may_flow_back
     assert desk.why == StorageBecause.UNHEARD
 
 
+def test_an_inverter_whose_readings_have_stopped_gives_no_more_than_may_flow_back_and_is_not_eased():
+    desk = Roof(with_inverter({"max_export_a": 5.0}), sun_a=8)
+    desk.house_a = 6
+    desk.cycle(10)
+    desk.heard = False
+    desk.cycle(10)
+    assert desk.feeds_a == 8  # nothing is wrong yet
+    desk.house_a = 0
+    desk.cycle(20)
+    assert desk.feeds_a == 5
+    assert desk.why == StorageBecause.UNHEARD
+    desk.house_a = 10
+    desk.cycle(60)
+    assert desk.feeds_a == 5
+    desk.heard = True
+    desk.cycle(60)
+    assert desk.feeds_a == 8
+
+
 def test_a_stop_turns_an_inverter_off():
     desk = Roof(with_inverter(), sun_a=20)
     desk.cycle(5)

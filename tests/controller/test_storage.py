@@ -108,6 +108,17 @@ def test_it_is_booked_with_its_charge_until_a_reading_shows_the_lower_order():
     assert (desk.flow_a, desk.book) == (4, 4)
 
 
+def test_where_the_book_is_over_it_stops_to_charge_before_its_last_order_has_shown():
+    desk = Storage(manual())
+    desk.wants(15)
+    desk.cycle(1)
+    assert desk.target == 15
+    desk.wants(-10)
+    desk.told(hard_ma=10_000)
+    desk.cycle(1)
+    assert desk.target == -10
+
+
 def test_the_discharge_of_a_battery_is_no_headroom():
     desk = Storage(manual())
     desk.house_a = 40

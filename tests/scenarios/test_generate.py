@@ -7,7 +7,7 @@ import pytest
 
 from controller import site as sites
 from controller.topology import CONSUMER, GUARD, NO_METER, compile_site
-from scenarios import generate
+from scenarios import generate, generate_storage
 
 LENGTH_S = 1800.0
 SEEDS = range(1, 121)
@@ -49,6 +49,27 @@ def test_the_stories_cover_what_a_site_can_be(drawn):
     assert {bool(site.accept_unsafe_fallback) for site in drawn.values()} == {True, False}
     assert (rows["lease_ms"] > 0).any()
     assert (rows["fallback_ma"] > 0).any()
+
+
+def test_some_sites_have_batteries_and_inverters_with_every_setting_that_safety_hangs_on(drawn):
+    sites = [site for site in drawn.values() if site.battery]
+    assert 0.3 < len(sites) / len(drawn) < 0.6
+    batteries = [battery for site in sites for battery in site.battery.values()]
+    inverters = [inverter for site in sites for inverter in site.inverter.values()]
+    for field in ("counts_for_fuse", "feeds_cars", "grid_charging"):
+        assert {getattr(battery, field) for battery in batteries} == {False, True}
+    assert {battery.strategy for battery in batteries} == set(generate_storage.STRATEGIES)
+    assert any(battery.fallback_w for battery in batteries)
+    assert {inverter.curtailable for inverter in inverters} == {False, True}
+    grids = [grid for site in sites for grid in site.grid.values()]
+    assert any(grid.max_export_a for grid in grids)
+    assert any(grid.max_export_w == 0 for grid in grids)
+    kinds = {
+        fault.kind
+        for seed, site in drawn.items()
+        for fault in generate.draw_conditions(seed, site, LENGTH_S).faults
+    }
+    assert kinds >= {"battery_dies", "battery_silent", "battery_fights", "soc_lost", "inverter_dies", "cloud"}
 
 
 def test_the_conditions_cover_every_fault_and_name_only_what_the_site_has(drawn):

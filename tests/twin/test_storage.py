@@ -155,6 +155,22 @@ def test_faults_come_and_go(fault, before_ma, during_ma):
         assert row["flow_ma"] == expected
 
 
+def test_a_battery_that_fights_takes_all_it_can_whatever_it_is_told_and_then_waits_for_orders():
+    fights = {"kind": "battery_fights", "battery": "home", "at_s": 60, "for_s": 30}
+    made = world(Conditions.model_validate({"fault": [fights]}))
+    order(made, -5_000)
+    made.advance(61_000)
+    order(made, -5_000)
+    made.advance(70_000)
+    assert made.cells[0]["flow_ma"] == 10_000
+    assert made.boards[0]["wild_ma"].tolist() == [10_000] * 3
+    made.advance(91_000)
+    assert made.cells[0]["flow_ma"] == 0
+    order(made, -5_000)
+    made.advance(95_000)
+    assert made.cells[0]["flow_ma"] == -5_000
+
+
 def test_what_hangs_on_an_open_fuse_neither_takes_nor_gives():
     made = world()
     made.panels[0]["sun_ma"] = 15_000
