@@ -56,7 +56,12 @@ KEEP: Final = Keep()
 
 def site_hash(site: Site) -> str:
     """The name of a site in a journal."""
-    return hashlib.blake2b(site.model_dump_json().encode(), digest_size=12).hexdigest()
+    return hashlib.blake2b(_text(site).encode(), digest_size=12).hexdigest()
+
+
+def _text(site: Site) -> str:
+    """What a journal keeps of a site; what is left out has its default."""
+    return site.model_dump_json(exclude_none=True)
 
 
 class Journal:
@@ -67,7 +72,7 @@ class Journal:
     ) -> None:
         self._keep = keep
         self._layout = _layout(topology)
-        self._site = (site_hash(site), site.model_dump_json())
+        self._site = (site_hash(site), _text(site))
         self._file = DurableFile(path, _SCHEMA, notices, self._anew)
         database = self._file.open()
         self._start = _last_start(database)

@@ -225,6 +225,10 @@ def _made_safe(seed: int, tables: dict[str, Any]) -> Site:
             table["fallback_a"] = 0.0
         for table in tables.get("battery", {}).values():
             table["fallback_w"] = 0.0
+    try:
+        return build(tables, source)
+    except SiteError:
+        tables["accept_unsafe_fallback"] = "what feeds in alone, generator"
         return build(tables, source)
 
 

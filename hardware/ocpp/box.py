@@ -175,6 +175,7 @@ class Box:
             running: Payload = {"transactionId": outlet.transaction.id}
             self._commands.append(Outgoing("RemoteStopTransaction", running, CALL_S, lambda _: None))
         if unavailable != outlet.out_of_service:
+            outlet.out_of_service = None
             wanted: Payload = {"connectorId": number, "type": "Inoperative" if unavailable else "Operative"}
             done = partial(self._kept_out, outlet, unavailable)
             self._commands.append(Outgoing("ChangeAvailability", wanted, CALL_S, done))

@@ -151,7 +151,7 @@ class CentralSystem:
             box, number = self._outlet_at[index]
             unavailable = bool(row["unavailable"])
             box.keep_out(number, unavailable=unavailable, stop=bool(row["stop_transaction"]))
-            self._told_out[index] = unavailable or box.outlets[number].out_of_service
+            self._told_out[index] = unavailable or box.outlets[number].out_of_service is not False
 
     # -- for people ---------------------------------------------------------------------------------
 

@@ -77,8 +77,8 @@ class Outlet:
         self.restore_default = False
         """A transaction was controlled through the default profile, which must become the fallback again."""
         self.status_asked = False
-        self.out_of_service = False
-        """It was told so, and has said that it does."""
+        self.out_of_service: bool | None = False
+        """It was told so, and has said that it does; None: told so, or back, and nothing heard yet."""
         self.told_again_ms = 0
         """Before this the last resort is not said once more."""
 

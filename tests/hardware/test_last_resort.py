@@ -50,6 +50,25 @@ def test_a_release_is_said_too_and_what_is_not_heard_is_said_again(tmp_path):
     run(main(), speed=10)
 
 
+def test_a_release_is_said_where_nobody_knows_whether_it_has_heard_that_it_is_out(tmp_path):
+    async def main():
+        site = site_of("CP-1")
+        async with world(tmp_path, site) as here, peer(here) as box:
+            box.replies["ChangeAvailability"] = lambda _: None  # no answer
+            here.central.distribute(last_resort(site, unavailable=1))
+            await here.until(lambda: len(box.asked("ChangeAvailability")) == 1)
+            here.central.distribute(last_resort(site, unavailable=0))
+            del box.replies["ChangeAvailability"]
+
+            def released():
+                here.central.distribute(last_resort(site, unavailable=0))
+                return box.asked("ChangeAvailability")[-1]["type"] == "Operative"
+
+            await here.until(released, 120)
+
+    run(main(), speed=20)
+
+
 async def test_a_box_that_refuses_every_default_is_unsupported(tmp_path):
     async with world(tmp_path, site_of("CP-1")) as here:
         box = await dial(here.port, "CP-1")
