@@ -24,6 +24,16 @@ def free_port():
         return taken.getsockname()[1]
 
 
+async def registers(client, start=0, count=18, function=4, device=1):
+    """Registers as read by an independent client that is connected, or the number of the exception."""
+    try:
+        read = client.read_input_registers if function == 4 else client.read_holding_registers
+        answer = await read(start, count=count, device_id=device)
+        return answer.exception_code if answer.isError() else answer.registers
+    finally:
+        client.close()
+
+
 def site(meter_port, sheet="eastron_sdm630", **link):
     return build(
         {

@@ -11,7 +11,7 @@ from hardware.clock import Clock, run
 from hardware.registers import load_map
 from scenarios.emulate.emulation import Emulation
 from tests.scenarios.central import Central
-from tests.scenarios.emulated import START, car, free_port, site, stage
+from tests.scenarios.emulated import START, car, free_port, registers, site, stage
 from twin.conditions import Conditions
 from twin.world import World
 
@@ -22,16 +22,11 @@ def link_of(world):
     return world.site.meter["main"].link
 
 
-async def ask(world, start=0, count=18, function=4, device=1):
-    """Registers as read by an independent client, or the number of the exception."""
+async def ask(world, **question):
+    """What the meter of a world answers on Modbus TCP."""
     client = AsyncModbusTcpClient("127.0.0.1", port=link_of(world)["port"], timeout=0.3, retries=0)
     await client.connect()
-    try:
-        read = client.read_input_registers if function == 4 else client.read_holding_registers
-        answer = await read(start, count=count, device_id=device)
-        return answer.exception_code if answer.isError() else answer.registers
-    finally:
-        client.close()
+    return await registers(client, **question)
 
 
 def floats(registers):

@@ -22,7 +22,7 @@ from scenarios.emulate.emulation import Emulation
 from scenarios.emulate.meters import RegisterServer
 from scenarios.emulate.serial_bus import SerialBus, checksum
 from tests.hardware.test_edge import free_ports, live, running, until
-from tests.scenarios.emulated import START, car, stage
+from tests.scenarios.emulated import START, car, registers, stage
 from tests.scenarios.test_emulate_meters import STEP, floats
 from twin.conditions import Conditions
 from twin.world import World
@@ -40,15 +40,10 @@ def rtu(folder, sheet="eastron_sdm630", device=1, **more):
 
 
 async def ask(port, start=0, count=18, function=4, device=1, **settings):
-    """Registers as read by an independent client, or the number of the exception."""
+    """What a device on a serial bus answers to a client whose port has these settings."""
     client = AsyncModbusSerialClient(str(port), timeout=0.3, retries=0, **({"baudrate": 115200} | settings))
     assert await client.connect()
-    try:
-        read = client.read_input_registers if function == 4 else client.read_holding_registers
-        answer = await read(start, count=count, device_id=device)
-        return answer.exception_code if answer.isError() else answer.registers
-    finally:
-        client.close()
+    return await registers(client, start, count, function, device)
 
 
 GOLDEN = ["010300000002c40b", "1103006b00037687", "1106000100039a9b", "110500acff004e8b"]
